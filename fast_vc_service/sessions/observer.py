@@ -1,0 +1,36 @@
+"""What sessions report of their work; metrics and performance reports implement it."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+Stage = Literal["decode", "resample_in", "queue", "step", "resample_out", "encode", "send", "total"]
+"""``total`` is a block's latency: receipt of its last byte to hand-over of its output."""
+
+
+class Observer(Protocol):
+    """Receives measurements; every method is cheap, thread-safe and never raises."""
+
+    def session_opened(self) -> None:
+        """A session took a slot."""
+        ...
+
+    def session_closed(self, code: str) -> None:
+        """A session gave its slot back; ``code`` is ``complete``, ``disconnect`` or an error code."""
+        ...
+
+    def refused(self, code: str) -> None:
+        """A connection was turned away before it took a slot."""
+        ...
+
+    def stage(self, stage: Stage, seconds: float) -> None:
+        """One block spent ``seconds`` in ``stage``."""
+        ...
+
+    def step(self, seconds: float, batch: int) -> None:
+        """The model ran one step of ``seconds`` wall time over ``batch`` sessions."""
+        ...
+
+    def late(self, blocks: int) -> None:
+        """``blocks`` were silenced by the late policy or a fault."""
+        ...
