@@ -1,59 +1,62 @@
 import math
 import threading
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fast_vc_service.sessions.report import STAGES, Histogram, PerformanceReport
+from fast_vc_service.summary import describe
 
-durations_s = st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=200)
+values_in_range = st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=200)
 
 
-@given(values=durations_s, fraction=st.floats(0.0, 1.0))
-def test_quantile_is_within_one_percent_of_the_sample_at_its_rank(
-    values: list[float], fraction: float
-) -> None:
+def histogram_of(values: list[float]) -> Histogram:
     histogram = Histogram()
     for value in values:
         histogram.add(value)
+    return histogram
+
+
+@given(values=values_in_range, fraction=st.floats(0.0, 1.0))
+def test_quantile_is_within_one_percent_of_the_value_at_its_rank(
+    values: list[float], fraction: float
+) -> None:
     rank = max(math.ceil(fraction * len(values)), 1)
     exact = sorted(values)[rank - 1]
-    assert histogram.quantiles_s((fraction,))[0] == pytest.approx(exact, rel=0.0101)
+    assert histogram_of(values).quantiles(fraction)[0] == pytest.approx(exact, rel=0.0101)
 
 
-@given(values=durations_s)
-def test_extremes_mean_and_count_are_exact(values: list[float]) -> None:
-    report = PerformanceReport()
-    for value in values:
-        report.stage("step", value)
-    figures = report.as_dict()["step"]
-    assert figures["min"] == pytest.approx(1e3 * min(values))
-    assert figures["max"] == pytest.approx(1e3 * max(values))
-    assert figures["mean"] == pytest.approx(1e3 * float(np.mean(values)))
-    assert figures["count"] == len(values)
+@given(values=values_in_range)
+def test_mean_extremes_and_spread_are_exact(values: list[float]) -> None:
+    summary = histogram_of(values).summary()
+    exact = describe(values)
+    assert set(summary) == set(exact)
+    for name in ("mean", "min", "max"):
+        assert summary[name] == pytest.approx(exact[name])
+    assert summary["std"] == pytest.approx(exact["std"], rel=1e-3, abs=1e-4 * max(values))
 
 
-@pytest.mark.parametrize("seconds", [0.0, -1.0, 1e-12, 1e9])
-def test_durations_beyond_the_range_are_counted(seconds: float) -> None:
-    histogram = Histogram()
-    histogram.add(seconds)
-    assert histogram.quantiles_s((0.5,)) == [max(seconds, 0.0)]
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e-12, 1e9])
+def test_values_beyond_the_range_are_counted(value: float) -> None:
+    assert histogram_of([value]).quantiles(0.5) == [max(value, 0.0)]
 
 
-def test_every_stage_is_reported_also_before_it_was_measured() -> None:
-    figures = PerformanceReport().as_dict()
-    assert set(figures) == set(STAGES)
-    assert figures["total"] == {
-        **dict.fromkeys(("mean", "min", "max", "median", "p95", "p99")),
-        "count": 0,
-    }
-
-
-def test_quantile_of_nothing_is_refused() -> None:
+def test_an_empty_histogram_says_nothing() -> None:
+    assert Histogram().summary() == describe([])
     with pytest.raises(ValueError, match="at least one"):
-        Histogram().quantiles_s((0.5,))
+        Histogram().quantiles(0.5)
+
+
+def test_every_stage_is_reported_in_ms_also_before_it_was_measured() -> None:
+    report = PerformanceReport()
+    report.stage("step", 0.25)
+    figures = report.as_dict()
+    assert set(figures) == set(STAGES)
+    assert figures["total"] == {**describe([]), "count": 0}
+    assert figures["step"]["median"] == pytest.approx(250, rel=0.01)
+    assert figures["step"]["max"] == 250
+    assert figures["step"]["count"] == 1
 
 
 def test_nothing_is_lost_between_threads() -> None:
