@@ -25,7 +25,9 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = "requirements.lock"
 PROJECT = "pyproject.toml"
 CONSTRAINTS = re.compile(r"^constraint-dependencies = \[\n(?:.*\n)*?\]\n", re.MULTILINE)
-PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)(?: ; (?P<marker>[^\\]+?))? \\$")
+PIN = re.compile(
+    r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)(?: ; (?P<marker>[^\\]+?))? \\$"
+)
 
 
 def inputs_digest(project: str) -> str:
@@ -79,7 +81,9 @@ def resolve(project: str) -> str:
         (Path(folder) / PROJECT).write_text(project)
         subprocess.run(["uv", "lock", "--quiet"], cwd=folder, env=environment, check=True)
         export = ["uv", "export", "--frozen", "--all-groups", "--no-emit-project", "--no-header"]
-        found = subprocess.run(export, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE)
+        found = subprocess.run(
+            export, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE
+        )
         return header(project) + found.stdout.decode()
 
 
