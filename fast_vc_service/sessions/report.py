@@ -28,12 +28,12 @@ class Histogram:
     range count in the outermost bins).
     """
 
-    __slots__ = ("_bins", "_max", "_min", "_sum", "_sum_of_squares", "count")
+    __slots__ = ("_bins", "_max", "_mean", "_min", "_squares", "count")
 
     def __init__(self) -> None:
         self._bins = np.zeros(_BINS, np.int64)
-        self._sum = 0.0
-        self._sum_of_squares = 0.0
+        self._mean = 0.0
+        self._squares = 0.0
         self._min = math.inf
         self._max = 0.0
         self.count = 0
@@ -45,11 +45,13 @@ class Histogram:
         if value > _FLOOR:
             place = min(int((math.log(value) - _LOG_FLOOR) / _LOG_GROWTH), _BINS - 1)
         self._bins[place] += 1
-        self._sum += value
-        self._sum_of_squares += value * value
         self._min = min(self._min, value)
         self._max = max(self._max, value)
         self.count += 1
+        # Welford's recurrence: no cancellation between large sums.
+        offset = value - self._mean
+        self._mean += offset / self.count
+        self._squares += offset * (value - self._mean)
 
     def quantiles(self, *fractions: float) -> list[float]:
         """Return the values at ``fractions`` of the sorted values (nearest rank).
@@ -71,14 +73,13 @@ class Histogram:
         """
         if not self.count:
             return dict.fromkeys(("mean", "median", "min", "max", "std", "p95", "p99"))
-        mean = self._sum / self.count
         median, p95, p99 = self.quantiles(0.5, 0.95, 0.99)
         return {
-            "mean": scale * mean,
+            "mean": scale * self._mean,
             "median": scale * median,
             "min": scale * self._min,
             "max": scale * self._max,
-            "std": scale * math.sqrt(max(self._sum_of_squares / self.count - mean * mean, 0.0)),
+            "std": scale * math.sqrt(self._squares / self.count),
             "p95": scale * p95,
             "p99": scale * p99,
         }
