@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Literal
 
 from fast_vc_service.audio.resample import StreamResampler
-from fast_vc_service.contract import SAMPLE_RATE_IN, Converter
-from fast_vc_service.engine.capacity import Capacity, measure
-from fast_vc_service.engine.scheduler import Scheduler
+from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, Voice
+from fast_vc_service.engine.capacity import Capacity, LiveCapacity, measure
+from fast_vc_service.engine.scheduler import Post, Scheduler, Slot
 from fast_vc_service.engine.voices import VoiceStore
 from fast_vc_service.engine.window import WindowConverter, WindowGeometry
 from fast_vc_service.models.passthrough.converter import PassthroughConverter
 from fast_vc_service.models.world.model import WorldModel
+
+
+class CapacityError(RuntimeError):
+    """Every slot is taken."""
+
 
 Geometry = Literal["live", "file"]
 
@@ -130,7 +135,7 @@ class Engine:
         converter: Shared by all sessions.
         scheduler: Runs it.
         voices: What sessions may choose from.
-        capacity: Measured by :meth:`warm_up`; before that None.
+        max_sessions: Overrides the measured capacity when set.
     """
 
     name: str
@@ -138,10 +143,32 @@ class Engine:
     scheduler: Scheduler
     voices: VoiceStore
     max_sessions: int | None
-    capacity: Capacity | None = None
+    _live: LiveCapacity | None = None
+
+    @property
+    def capacity(self) -> int:
+        """Live sessions admitted at present; 0 before :meth:`warm_up`."""
+        if self._live is None:
+            return 0
+        return self.max_sessions or self._live.sessions
+
+    def observe_step(self, seconds: float, batch: int) -> None:
+        """Correct the capacity by a live step of ``seconds`` wall time over ``batch`` sessions."""
+        if self._live is not None:
+            self._live.observe(seconds, batch)
+
+    def open(self, voice: Voice, pitch_shift: float, seed: int, *, post: Post) -> Slot:
+        """Take a slot of the scheduler for a new session.
+
+        Raises:
+            CapacityError: All slots are taken.
+        """
+        if self.scheduler.live >= self.capacity:
+            raise CapacityError(f"all {self.capacity} slots are taken")
+        return self.scheduler.open(voice, pitch_shift, seed, post=post)
 
     def warm_up(self) -> Capacity:
-        """Make the default voice, run the converter, measure capacity and open the slots.
+        """Make the default voice, start the model threads and measure the capacity.
 
         Blocks for seconds; call it off the event loop.
 
@@ -154,8 +181,7 @@ class Engine:
         family = FAMILIES[self.name]
         threads = family.threads or cores()
         capacity = measure(self.converter, voice, threads=threads, max_batch=family.max_batch)
-        self.capacity = capacity
-        self.scheduler.capacity = self.max_sessions or capacity.sessions
+        self._live = LiveCapacity(capacity)
         return capacity
 
 
@@ -168,7 +194,7 @@ def build_engine(
     default_voice: str,
     cache_dir: Path,
     max_sessions: int | None = None,
-    on_step: Callable[[float, int], None] = lambda _seconds, _batch: None,
+    on_step: Callable[[float, int], None],
 ) -> Engine:
     """Build an engine for live sessions.
 
@@ -187,14 +213,20 @@ def build_engine(
     """
     converter = build_converter(engine, device=device, latency_ms=latency_ms)
     family = FAMILIES[engine]
+
+    def stepped(seconds: float, batch: int) -> None:
+        built.observe_step(seconds, batch)
+        on_step(seconds, batch)
+
     scheduler = Scheduler(
         converter,
         threads=family.threads or cores(),
         max_batch=family.max_batch,
-        on_step=on_step,
+        on_step=stepped,
     )
     voices = VoiceStore(voices_dir, converter, cache_dir, default_voice)
-    return Engine(engine, converter, scheduler, voices, max_sessions)
+    built = Engine(engine, converter, scheduler, voices, max_sessions)
+    return built
 
 
 def cores() -> int:

@@ -20,6 +20,10 @@ LOOP_SHARE = 0.6
 """Part of the event loop's time that streams may fill; the rest is for the sockets."""
 
 
+SMOOTHED_STEPS = 50
+"""Steps over which live step times are averaged."""
+
+
 @dataclass(frozen=True)
 class Capacity:
     """What a warm-up found.
@@ -42,6 +46,30 @@ class Capacity:
     def rtf(self) -> float:
         """Real-time factor of one step (p95)."""
         return self.step_s / self.block_s
+
+
+class LiveCapacity:
+    """A measured capacity, lowered while live steps take longer than the measured one.
+
+    Steps of much smaller batches say nothing of the full one and are not counted. It recovers as
+    steps do: an exponential mean over about :data:`SMOOTHED_STEPS` steps.
+    """
+
+    def __init__(self, measured: Capacity) -> None:
+        self.measured = measured
+        self._step_s = measured.step_s
+
+    def observe(self, seconds: float, batch: int) -> None:
+        """Count one live step over ``batch`` sessions."""
+        if 2 * batch > self.measured.batch:
+            scaled = seconds * self.measured.batch / batch
+            self._step_s += (scaled - self._step_s) / SMOOTHED_STEPS
+
+    @property
+    def sessions(self) -> int:
+        """Live sessions that fit at present; at least 1, at most what was measured."""
+        slower = max(1.0, self._step_s / self.measured.step_s)
+        return max(1, int(self.measured.sessions / slower))
 
 
 def measure(converter: Converter, voice: Voice, *, threads: int, max_batch: int) -> Capacity:

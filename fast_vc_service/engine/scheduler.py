@@ -22,10 +22,6 @@ from fast_vc_service.engine.batching import Job, JobQueue, Result, VoiceChange
 Post = Callable[[Callable[[], None]], object]
 
 
-class CapacityError(RuntimeError):
-    """Every slot is taken."""
-
-
 class Scheduler:
     """Runs one converter for many sessions.
 
@@ -47,7 +43,6 @@ class Scheduler:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.converter = converter
-        self.capacity = 0
         self._on_step = on_step
         self._clock = clock
         self._queue = JobQueue(max_batch)
@@ -80,19 +75,14 @@ class Scheduler:
                 thread.join()
 
     def open(self, voice: Voice, pitch_shift: float, seed: int, *, post: Post) -> Slot:
-        """Take a slot for a new session.
+        """Make a slot for a new session; how many there may be is the engine's decision.
 
         Args:
             voice: Target voice.
             pitch_shift: Semitones.
             seed: Noise seed.
             post: Hands a callable over to the thread that owns the session.
-
-        Raises:
-            CapacityError: All slots are taken.
         """
-        if self.live >= self.capacity:
-            raise CapacityError(f"all {self.capacity} slots are taken")
         state = self.converter.new_state(voice, pitch_shift, seed)
         with self._wake:
             channel = next(self._channels)
