@@ -9,12 +9,10 @@ from pathlib import Path
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
+from fast_vc_service.errors import SettingsError
+
 HOME_VARIABLE = "FAST_VC_HOME"
 TEMP_VARIABLE = "FAST_VC_TEMP_DIR"
-
-
-class SettingsError(Exception):
-    """A setting is wrong; the message is one line that names it and says how to put it right."""
 
 
 def find_home() -> Path:

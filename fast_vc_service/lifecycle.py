@@ -23,6 +23,8 @@ from typing import Any, Literal
 
 import psutil
 
+from fast_vc_service.errors import ServiceError
+
 ServiceState = Literal["starting", "ready", "draining"]
 
 INFO_PATTERN = "fast_vc_service_port_*.json"
@@ -37,10 +39,6 @@ BACKLOG = 1024
 _KEEPALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 _USER_TIMEOUT_MS = 30_000
 _OUR_NAMES = ("fast-vc", "fast_vc")
-
-
-class ServiceError(Exception):
-    """The service cannot be started, found or stopped; the message says why and what to do."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ import yaml
 from pydantic import ValidationError
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
-from fast_vc_service.home import HOME_VARIABLE, SettingsError, read_dotenv
+from fast_vc_service.errors import SettingsError
+from fast_vc_service.home import HOME_VARIABLE, read_dotenv
 from fast_vc_service.settings.model import ENV_PREFIX, ApiKey, Settings, expectation
 
 PROFILES = Path(__file__).resolve().parents[1] / "profiles"

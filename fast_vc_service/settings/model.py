@@ -194,7 +194,10 @@ class Limits(BaseModel):
         10, gt=0, le=600, description="Seconds until the first message must have come."
     )
     idle_timeout_s: float = Field(
-        120, gt=0, le=86_400, description="Seconds without a message after which a session ends."
+        120,
+        ge=0,
+        le=86_400,
+        description="Seconds without a message after which a session ends; 0 is no limit.",
     )
     max_session_s: float = Field(0, ge=0, description="Longest session in seconds; 0 is no limit.")
     max_buffered_ms: float = Field(
