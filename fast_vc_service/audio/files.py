@@ -16,7 +16,6 @@ import soundfile
 from fast_vc_service.audio.pcm import to_int16
 from fast_vc_service.contract import FloatArray
 
-
 _BLOCK_FRAMES = 1 << 18
 _HEADER_BYTES = 80
 

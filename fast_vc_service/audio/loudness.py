@@ -74,13 +74,16 @@ def mix_rms(
     gains = np.minimum((wanted / own) ** amount, _MAX_GAIN)
     times = np.arange(len(converted)) / converted_rate
     curve = np.interp(times, frames / _FRAMES_A_SECOND, gains)
-    return (converted * curve).astype(np.float32)
+    mixed: FloatArray = (converted * curve).astype(np.float32)
+    return mixed
 
 
 def _frames(samples: FloatArray, rate: int, count: int) -> FloatArray:
-    centres = np.minimum(np.arange(count) * rate // _FRAMES_A_SECOND, len(samples) - 1)
+    centres: npt.NDArray[np.intp] = np.arange(count) * rate // _FRAMES_A_SECOND
+    centres = np.minimum(centres, len(samples) - 1)
     envelope = _rms_at(samples, centres, round(_FRAME_S * rate))
-    return np.maximum(envelope, np.float32(_FLOOR_RMS), out=envelope)
+    envelope[envelope < _FLOOR_RMS] = _FLOOR_RMS
+    return envelope
 
 
 def _rms_at(samples: FloatArray, centres: npt.NDArray[np.intp], frame: int) -> FloatArray:
