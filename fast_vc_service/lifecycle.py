@@ -118,16 +118,24 @@ class ServiceInfoFile:
 
 
 @dataclass(frozen=True)
+class StaleInfo:
+    """An info file whose process is gone, and how that shows."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
 class FoundServices:
     """What the info files say.
 
     Attributes:
         running: Services whose process lives, by port.
-        stale: Info files whose process is gone, with the reason.
+        stale: Info files whose process is gone.
     """
 
     running: list[ServiceInfo]
-    stale: list[tuple[Path, str]]
+    stale: list[StaleInfo]
 
 
 def info_path(folder: Path, port: int) -> Path:
@@ -138,18 +146,26 @@ def info_path(folder: Path, port: int) -> Path:
 def find_services(folder: Path, port: int | None = None) -> FoundServices:
     """Read the info files under ``folder`` (of one port, or all) and check their processes."""
     paths = [info_path(folder, port)] if port is not None else sorted(folder.glob(INFO_PATTERN))
-    running, stale = [], []
+    running: list[ServiceInfo] = []
+    stale: list[StaleInfo] = []
     for path in paths:
         if not path.is_file():
             continue
         info = _read(path)
         if info is None:
-            stale.append((path, "the file cannot be read"))
+            stale.append(StaleInfo(path, "it cannot be read"))
         elif (reason := why_not_ours(info)) is not None:
-            stale.append((path, reason))
+            stale.append(StaleInfo(path, reason))
         else:
             running.append(info)
     return FoundServices(sorted(running, key=lambda info: info.port), stale)
+
+
+def remove_stale(stale: StaleInfo) -> None:
+    """Remove a stale info file, unless a new service has written it meanwhile."""
+    info = _read(stale.path)
+    if info is None or why_not_ours(info) is not None:
+        stale.path.unlink(missing_ok=True)
 
 
 def why_not_ours(info: ServiceInfo) -> str | None:
