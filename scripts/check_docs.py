@@ -18,10 +18,10 @@ from functools import cache
 from pathlib import Path
 
 import typer
-from fast_vc_service.cli import app
-from pages import ROOT, Page, load_pages, tracked
 
+from fast_vc_service.cli import app
 from fast_vc_service.sessions.errors import ErrorCode, WarningCode
+from pages import ROOT, Page, load_pages, tracked
 
 SHELL = {"bash", "sh", "console"}
 MADE_AT_RUN_TIME = ("outputs/", "logs/", "temp/", "checkpoints/", ".venv/", "profiles/")
