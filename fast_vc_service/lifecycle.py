@@ -212,6 +212,14 @@ def process_use(info: ServiceInfo) -> ProcessUse:
     return ProcessUse(pids, memory)
 
 
+def allow_interrupt() -> None:
+    """Undo the ignoring of SIGINT that a script's ``nohup ... &`` hands down.
+
+    Without this ``fast-vc stop`` could not stop a service started so.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def bind_socket(host: str, port: int) -> socket.socket:
     """Bind and listen on ``host``:``port``, so that nobody else can from here on.
 
