@@ -42,12 +42,13 @@ def best_offset(candidate: FloatArray, tail: FloatArray) -> int:
     heard = candidate.astype(np.float64)
     wanted = tail.astype(np.float64)
     silence = _SILENCE_POWER * len(tail)
-    if wanted @ wanted < silence:
+    power = float(wanted @ wanted)
+    if power < silence:
         return middle
     sums = np.concatenate((np.zeros(1), np.cumsum(heard * heard)))
     energy = sums[len(tail) :] - sums[: search + 1]
-    correlation = np.correlate(heard, wanted) / np.sqrt(np.maximum(energy, silence) * silence)
-    correlation *= np.sqrt(silence / (wanted @ wanted))
+    correlation = np.correlate(heard, wanted) / np.sqrt(np.maximum(energy, silence) * power)
+    correlation[energy < silence] = 0.0
     good = np.flatnonzero(correlation >= correlation.max() - _AS_GOOD)
     return int(good[np.argmin(np.abs(good - middle))])
 
