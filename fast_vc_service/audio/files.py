@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 import soundfile
 
-from fast_vc_service.audio.pcm import to_int16
+from fast_vc_service.audio.pcm import limit, to_int16
 from fast_vc_service.contract import FloatArray
 
 _BLOCK_FRAMES = 1 << 18
@@ -192,8 +192,7 @@ def wav_header(rate: int, data_bytes: int) -> bytes:
 
 def _blocks(file: soundfile.SoundFile, size: int) -> Iterator[FloatArray]:
     while len(frames := file.read(size, dtype="float32", always_2d=True)):
-        frames[np.isnan(frames)] = 0.0
-        yield np.clip(frames, -1.0, 1.0).mean(axis=1, dtype=np.float32)
+        yield limit(frames).mean(axis=1, dtype=np.float32)
 
 
 @contextmanager

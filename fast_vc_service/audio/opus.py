@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fast_vc_service.audio.pcm import limit
 from fast_vc_service.contract import FloatArray
 
 OPUS_RATES_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
@@ -157,9 +158,7 @@ class OpusEncoder:
         if self._ended:
             raise RuntimeError("encode() after flush(); use a new encoder")
         self._samples += len(samples)
-        clean = np.clip(np.asarray(samples, np.float32), -1.0, 1.0)
-        clean[np.isnan(clean)] = 0.0
-        audio = np.concatenate((self._pending, clean))
+        audio = np.concatenate((self._pending, limit(samples)))
         whole = len(audio) - len(audio) % self._frame
         self._pending = audio[whole:].copy()
         return [self._encode(frame) for frame in audio[:whole].reshape(-1, self._frame)]

@@ -12,10 +12,16 @@ from fast_vc_service.contract import FloatArray
 BitDepth = Literal[16, 24, 32]
 
 
+def limit(samples: FloatArray) -> FloatArray:
+    """Return a copy of ``samples`` (any shape) clipped to [-1, 1], NaN replaced by 0."""
+    limited = np.clip(np.asarray(samples, np.float32), -1.0, 1.0)
+    limited[np.isnan(limited)] = 0.0
+    return limited
+
+
 def to_int16(samples: FloatArray) -> npt.NDArray[np.int16]:
     """Round float samples ``[n]`` to 16-bit PCM: full scale is clipped, NaN becomes 0."""
-    scaled = np.clip(np.asarray(samples, np.float32), -1.0, 1.0)
-    scaled[np.isnan(scaled)] = 0.0
+    scaled = limit(samples)
     scaled *= np.float32(32_768.0)
     return np.minimum(np.rint(scaled), np.float32(32_767.0)).astype(np.int16)
 
