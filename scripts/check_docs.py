@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 import typer
@@ -93,6 +94,18 @@ def cli_flags() -> dict[str, set[str]]:
     return dict(walk(typer.main.get_command(app), ""))
 
 
+def cli_command(words: list[str]) -> str | None:
+    """Return the name of the command in ``fast-vc WORDS…``, None if there is no such one."""
+    names = list(takewhile(lambda word: not word.startswith("-"), words[1:]))
+    known = cli_flags()
+    for count in (2, 1):
+        name = " ".join(names[:count])
+        is_group = any(other.startswith(f"{name} ") for other in known)
+        if len(names) >= count and name in known and (len(names) == count or not is_group):
+            return name
+    return None if names else ""
+
+
 @cache
 def script_flags(script: str) -> set[str]:
     """Return the flags that ``python SCRIPT --help`` tells of."""
@@ -122,16 +135,11 @@ def wrong_commands(page: Page) -> Iterator[str]:
         words = words[1:] if words[0].endswith("/fast-vc") else words
         flags = {word.split("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word)}
         if words[0] in {"fast-vc", ".venv/bin/fast-vc"}:
-            names = [word for word in words[1:3] if re.fullmatch(r"[a-z-]+", word)]
-            known = cli_flags()
-            name = next(
-                (n for n in (" ".join(names), *names[:1], "") if n in known and (n or not names)),
-                None,
-            )
+            name = cli_command(words)
             if name is None:
                 yield f"shows `{line}`: no such command"
             else:
-                yield from (f"shows `{line}`: no flag {f}" for f in flags - known[name])
+                yield from (f"shows `{line}`: no flag {f}" for f in flags - cli_flags()[name])
         elif words[0] == "make":
             targets = [w for w in words[1:] if "=" not in w and not w.startswith("-")]
             yield from (
