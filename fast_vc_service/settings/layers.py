@@ -129,8 +129,14 @@ def profile_path(name: str, home: Path) -> Path:
     known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
     raise SettingsError(
         f"{PROFILE_VARIABLE}: expected one of {', '.join(known)}, got '{name}' "
-        f"(no {folders[0] / name}.yaml){_did_you_mean(name, known)}"
+        f"(no {folders[0] / name}.yaml){_did_you_mean(name, {one: one for one in known})}"
     )
+
+
+def variable_name(field: str) -> str:
+    """Return the environment variable of a setting: ``FAST_VC_...``, or the hub's own name."""
+    alias = Settings.model_fields[field].validation_alias
+    return (field if alias else ENV_PREFIX + field).upper()
 
 
 def _chosen_profile(dotenv: Mapping[str, str]) -> str:
@@ -161,10 +167,7 @@ def _known(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _setting_variables(variables: Mapping[str, str], source: str) -> dict[str, str]:
     """Return field -> variable name, having refused unknown and empty variables of ours."""
-    by_variable = {
-        (name if field.validation_alias else ENV_PREFIX + name).upper(): name
-        for name, field in Settings.model_fields.items()
-    }
+    by_variable = {variable_name(name): name for name in Settings.model_fields}
     found = {}
     for variable, value in variables.items():
         upper = variable.upper()
@@ -178,7 +181,7 @@ def _setting_variables(variables: Mapping[str, str], source: str) -> dict[str, s
             continue
         if upper not in by_variable:
             if ours:
-                raise _unknown(variable, upper.removeprefix(ENV_PREFIX).lower(), source, ENV_PREFIX)
+                raise _unknown(variable, upper.removeprefix(ENV_PREFIX).lower(), source)
             continue
         if ours and not value.strip():
             raise SettingsError(
@@ -189,23 +192,22 @@ def _setting_variables(variables: Mapping[str, str], source: str) -> dict[str, s
     return found
 
 
-def _unknown(shown: str, name: str, source: str, prefix: str = "") -> SettingsError:
+def _unknown(shown: str, name: str, source: str) -> SettingsError:
     if name in _HINTS:
         return SettingsError(f"{shown}: expected no such setting ({source}); {_HINTS[name]}")
-    known = [
-        (field if prefix == "" or info.validation_alias else prefix + field.upper())
-        for field, info in Settings.model_fields.items()
-    ]
-    hint = _did_you_mean(shown.upper() if prefix else name, known)
+    fields = Settings.model_fields
+    known = {field: field if shown == name else variable_name(field) for field in fields}
+    hint = _did_you_mean(name, known)
     return SettingsError(
         f"{shown}: expected the name of a setting, got an unknown one "
         f"({source}){hint or '; docs/configuration.md lists them'}"
     )
 
 
-def _did_you_mean(name: str, known: list[str]) -> str:
+def _did_you_mean(name: str, known: Mapping[str, str]) -> str:
+    """Return a hint at the closest of ``known`` (what is compared -> what is shown)."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    return f"; did you mean '{known[close[0]]}'?" if close else ""
 
 
 class _StrictLoader(yaml.SafeLoader):
