@@ -1,0 +1,100 @@
+"""Uvicorn, with what a voice service needs of it: a drain before sockets close, and the transport.
+
+The stock server closes its sockets before the application hears of a shutdown; here both SIGINT
+and SIGTERM first let the sessions end, and a second signal stops at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from types import FrameType
+
+import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
+
+WS_MAX_SIZE = 16 * 1024 * 1024
+"""Bytes of a message beyond which the library itself closes with 1009."""
+
+
+class TransportProtocol(WebSocketsSansIOProtocol):
+    """The WebSocket protocol, with its transport in ``scope["extensions"]["transport"]``.
+
+    The endpoint needs it to see whether the peer accepts output, and to cut the line.
+    """
+
+    def handle_connect(self, event: Request) -> None:
+        """Answer the upgrade request."""
+        super().handle_connect(event)
+        if self.response.status_code == 101:
+            extensions = self.scope["extensions"]
+            extensions["transport"] = self.transport  # type: ignore[index,assignment]
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that drains before it stops.
+
+    Args:
+        config: Uvicorn's configuration.
+        drain: Awaited once after the first signal.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._draining: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start serving on ``sockets``."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Drain at the first signal, stop at once at the second."""
+        if self._loop is None:
+            self.should_exit = True
+        else:
+            self._loop.call_soon_threadsafe(self.stop)
+
+    def stop(self) -> None:
+        """Do what a signal does; on the event loop."""
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(self._drain_then_exit())
+        else:
+            self.force_exit = True
+            self.should_exit = True
+
+    async def _drain_then_exit(self) -> None:
+        try:
+            await self._drain()
+        finally:
+            self.should_exit = True
+
+
+def uvicorn_config(
+    app: Callable[..., Awaitable[None]],
+    *,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+) -> uvicorn.Config:
+    """Return the configuration every instance runs with; sockets are bound elsewhere.
+
+    Server pings are off: a library's ping dies of its own back-pressure; TCP keepalive on the
+    listening socket finds half-open peers instead.
+    """
+    return uvicorn.Config(
+        app,
+        ws=TransportProtocol,
+        ws_max_size=WS_MAX_SIZE,
+        ws_ping_interval=None,
+        ws_per_message_deflate=False,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        ssl_certfile=tls_cert,
+        ssl_keyfile=tls_key,
+    )

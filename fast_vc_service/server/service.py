@@ -1,0 +1,170 @@
+"""The running service as the network edge sees it: state, admission, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from loguru import logger
+
+from fast_vc_service.engine.build import Engine
+from fast_vc_service.server.auth import KeyRing
+from fast_vc_service.server.measurements import Measurements
+from fast_vc_service.sessions.session import SessionLimits
+
+ServiceState = Literal["starting", "ready", "draining"]
+
+
+@dataclass(frozen=True)
+class EdgeLimits:
+    """What the network edge grants a connection.
+
+    Attributes:
+        max_message_bytes: Largest message; more is INVALID_AUDIO.
+        handshake_timeout_s: Time for the first message.
+        idle_timeout_s: Time without any message; 0 means no limit.
+        max_session_s: Longest session; 0 means no limit.
+        slow_reader_s: Time without a byte of output accepted by the peer.
+        drain_s: Time sessions have to end when the service stops.
+    """
+
+    max_message_bytes: int = 1 << 20
+    handshake_timeout_s: float = 10.0
+    idle_timeout_s: float = 120.0
+    max_session_s: float = 0.0
+    slow_reader_s: float = 10.0
+    drain_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Whether and where sessions are recorded unless they refuse."""
+
+    enabled: bool
+    folder: Path
+
+
+class LiveConnection(Protocol):
+    """What the service needs of a connection that holds a slot."""
+
+    def go_away(self, in_s: float) -> None:
+        """Tell the client that the service will stop in ``in_s`` seconds."""
+        ...
+
+    def finish(self) -> None:
+        """End the session as if ``end`` had come, then say GOING_AWAY."""
+        ...
+
+    def check(self, now: float) -> None:
+        """Enforce the time limits; called twice a second."""
+        ...
+
+
+@dataclass
+class Service:
+    """Everything the routes and the WebSocket endpoint share."""
+
+    engine: Engine
+    keys: KeyRing
+    limits: EdgeLimits
+    session_limits: SessionLimits
+    recording: Recording
+    observer: Measurements
+    on_state: Callable[[ServiceState], None] = lambda _state: None
+    started_at: float = field(default_factory=time.time)
+    _state: ServiceState = "starting"
+    _connections: set[LiveConnection] = field(default_factory=set)
+    _empty: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def state(self) -> ServiceState:
+        """``starting`` until warm, ``ready``, ``draining`` once stopping."""
+        return self._state
+
+    @property
+    def engine_name(self) -> str:
+        """Name of the engine."""
+        return self.engine.name
+
+    @property
+    def live_sessions(self) -> int:
+        """Sessions that hold a slot."""
+        return self.engine.scheduler.live
+
+    @property
+    def capacity(self) -> int:
+        """Sessions that fit; 0 before the warm-up."""
+        return self.engine.capacity
+
+    def enter(self, state: ServiceState) -> None:
+        """Change state and tell whoever keeps the service info."""
+        self._state = state
+        self.on_state(state)
+
+    async def warm_up(self) -> None:
+        """Make the engine ready, then admit sessions; voices but the default follow after."""
+        started = time.monotonic()
+        capacity = await asyncio.to_thread(self.engine.warm_up)
+        logger.info(
+            "engine {} warm after {:.1f} s: step p95 {:.1f} ms a block of {:.0f} ms, "
+            "{} sessions fit",
+            self.engine.name,
+            time.monotonic() - started,
+            capacity.step_s * 1e3,
+            capacity.block_s * 1e3,
+            self.capacity,
+        )
+        if self._state == "starting":
+            self.enter("ready")
+        await self._make_voices()
+
+    async def _make_voices(self) -> None:
+        for name in self.engine.voices.names():
+            if self._state != "ready":
+                return
+            try:
+                await asyncio.to_thread(self.engine.voices.get, name)
+            except (LookupError, ValueError) as error:
+                logger.warning("voice {} cannot be made: {}", name, error)
+
+    def joined(self, connection: LiveConnection) -> None:
+        """Count a connection that took a slot."""
+        self._connections.add(connection)
+        self._empty.clear()
+
+    def left(self, connection: LiveConnection) -> None:
+        """Forget a connection that gave its slot back."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+
+    async def watch(self) -> None:
+        """Check every connection's time limits twice a second, for ever."""
+        while True:
+            await asyncio.sleep(0.5)
+            now = time.monotonic()
+            for connection in list(self._connections):
+                connection.check(now)
+
+    async def drain(self) -> None:
+        """Admit nobody, let sessions end for ``drain_s``, then end those that are left."""
+        self.enter("draining")
+        if self._connections:
+            logger.info("draining: {} sessions are live", len(self._connections))
+        for connection in list(self._connections):
+            connection.go_away(self.limits.drain_s)
+        await self._wait_until_empty(self.limits.drain_s)
+        for connection in list(self._connections):
+            connection.finish()
+        # What was received is still converted; a client that does not read is not waited for.
+        await self._wait_until_empty(self.limits.slow_reader_s)
+
+    async def _wait_until_empty(self, seconds: float) -> None:
+        if self._connections:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), seconds)

@@ -1,0 +1,524 @@
+"""The WebSocket endpoint: one connection from its first message to the close handshake.
+
+An ASGI application on its own, since a framework's wrapper would cost every 20 ms message. Three
+things run a connection: the reader (this task), a writer task, and the service's watch, which
+calls :meth:`Connection.check`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import UTC, datetime
+from typing import Any
+
+from loguru import logger
+
+from fast_vc_service import __version__
+from fast_vc_service.audio.codecs import OpusUnavailableError, make_decoder, make_encoder
+from fast_vc_service.contract import SAMPLE_RATE_IN, Voice
+from fast_vc_service.engine.build import CapacityError
+from fast_vc_service.engine.stream import Stream
+from fast_vc_service.engine.voices import UnknownVoiceError
+from fast_vc_service.server.auth import KeyIdentity, bearer
+from fast_vc_service.server.protocols.dialect import Dialect
+from fast_vc_service.server.protocols.first import parse_first, presented_key
+from fast_vc_service.server.service import Service
+from fast_vc_service.sessions.errors import ErrorCode, SessionError
+from fast_vc_service.sessions.events import (
+    End,
+    GoingAway,
+    Marker,
+    Ready,
+    Refused,
+    Start,
+    Update,
+)
+from fast_vc_service.sessions.recorder import Recorder
+from fast_vc_service.sessions.session import Output, Session
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+BUSY_RETRY_S = 5
+"""What a client is told to wait when every slot is taken."""
+
+SLOW_READER_GOODBYE_S = 1.0
+"""How long error and close are tried on a peer that does not read."""
+
+
+class PeerGoneError(Exception):
+    """The peer is gone."""
+
+
+class WebSocketEndpoint:
+    """ASGI application for ``/ws`` and ``/``."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one WebSocket connection."""
+        await Connection(self._service, scope, receive, send).run()
+
+
+class Connection:
+    """One client."""
+
+    def __init__(self, service: Service, scope: Message, receive: Receive, send: Send) -> None:
+        self._service = service
+        self._limits = service.limits
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._transport: asyncio.Transport | None = scope.get("extensions", {}).get("transport")
+        self._internal_id = uuid.uuid4().hex[:12]
+        self._dialect: Dialect | None = None
+        self._session_id: str | None = None
+        self._session: Session | None = None
+        self._last_message_at = time.monotonic()
+        self._opened_at = time.monotonic()
+        self._sending_since: float | None = None
+        self._accepted_bytes = 0
+        self._written_bytes = 0
+        self._progress_at = 0.0
+        self._ended = False
+        self._outcome = "disconnect"
+        self._stuck = False
+        self._gone = False
+        self._writer: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Serve the connection; returns when it is closed."""
+        with logger.contextualize(session_id=self._internal_id):
+            try:
+                await self._serve()
+            except PeerGoneError:
+                logger.debug("peer went away before a session began")
+            except SessionError as error:
+                self._service.observer.refused(error.code)
+                logger.info("refused: {} {}", error.code, error.message)
+                await self._say_error(error)
+            except Exception:
+                logger.exception("fault in a connection")
+                await self._say_error(_internal_error())
+
+    # ------------------------------------------------------------- admission
+
+    async def _serve(self) -> None:
+        if (await self._receive())["type"] != "websocket.connect":
+            return
+        await self._send({"type": "websocket.accept"})
+        message = await self._first_message()
+        start, identity = self._authenticate(message)
+        try:
+            session = await self._admit(start)
+        except BaseException:
+            self._service.keys.release(identity)
+            raise
+        try:
+            await self._converse(session)
+        finally:
+            self._service.keys.release(identity)
+
+    async def _first_message(self) -> str | bytes:
+        try:
+            async with asyncio.timeout(self._limits.handshake_timeout_s):
+                return await self._next_message()
+        except TimeoutError:
+            raise SessionError(
+                ErrorCode.TIMEOUT,
+                "no first message came",
+                expected=f"a config message within {self._limits.handshake_timeout_s:g} s",
+                got="nothing",
+            ) from None
+
+    def _authenticate(self, message: str | bytes) -> tuple[Start, KeyIdentity | None]:
+        """Check the key before anything else is said of the message."""
+        keys = self._service.keys
+        presented = presented_key(message) or bearer(self._scope["headers"])
+        identity = keys.check(presented)
+        try:
+            self._dialect, start = parse_first(message)
+        except SessionError as error:
+            self._dialect = getattr(error, "dialect", None)
+            if keys.required and identity is None:
+                raise _auth_error(presented) from error
+            raise
+        self._session_id = start.session_id
+        if keys.required and identity is None:
+            raise _auth_error(presented)
+        if not keys.acquire(identity):
+            raise SessionError(
+                ErrorCode.BUSY,
+                "this key has all its sessions in use",
+                hint="end one of them first",
+                retry_after_s=BUSY_RETRY_S,
+            )
+        return start, identity
+
+    async def _admit(self, start: Start) -> Session:
+        """Find the voice, then take a slot; nothing is taken before."""
+        service = self._service
+        if service.state != "ready":
+            raise SessionError(
+                ErrorCode.BUSY,
+                f"the service is {service.state}",
+                hint="try again" if service.state == "starting" else "use another server",
+                retry_after_s=BUSY_RETRY_S,
+            )
+        codec_error = "the server has no libopus: {}"
+        try:
+            decoder = make_decoder(
+                start.encoding, start.sample_rate, start.bit_depth, start.opus_frame_duration
+            )
+            encoder = make_encoder(start.encoding_out, start.sample_rate_out, start.bitrate_out)
+        except OpusUnavailableError as error:
+            raise SessionError(
+                ErrorCode.INVALID_CONFIG,
+                codec_error.format(error),
+                expected="encoding PCM",
+                got="encoding OPUS",
+                hint=str(error),
+            ) from error
+        voice = await self._find_voice(start.voice or service.engine.voices.default)
+        stream = Stream(
+            service.engine.converter,
+            rate_in=start.sample_rate,
+            rate_out=start.sample_rate_out,
+            trim_delay=start.trim_delay,
+            codec_delay_s=encoder.pre_skip_samples / start.sample_rate_out,
+        )
+        recorder = self._recorder(start)
+        loop = asyncio.get_running_loop()
+        try:
+            slot = service.engine.open(
+                voice, start.pitch_shift, start.seed, post=loop.call_soon_threadsafe
+            )
+        except CapacityError as error:
+            raise SessionError(
+                ErrorCode.BUSY,
+                "the service is full",
+                got=str(error),
+                hint="try again later or on another server",
+                retry_after_s=BUSY_RETRY_S,
+            ) from error
+        session = Session(
+            start=start,
+            voice=voice,
+            slot=slot,
+            stream=stream,
+            decoder=decoder,
+            encoder=encoder,
+            find_voice=self._lookup_voice,
+            limits=service.session_limits,
+            observer=service.observer,
+            recorder=recorder,
+        )
+        self._session = session
+        await self._say_ready(start, voice, stream, encoder.pre_skip_samples, recorder)
+        return session
+
+    async def _find_voice(self, name: str) -> Voice:
+        try:
+            return await self._lookup_voice(name)
+        except UnknownVoiceError as error:
+            raise SessionError(
+                ErrorCode.UNKNOWN_VOICE,
+                str(error),
+                expected="one of details.available",
+                got=name,
+                available=list(error.available),
+            ) from error
+
+    async def _lookup_voice(self, name: str) -> Voice:
+        voices = self._service.engine.voices
+        made = voices.made(name)
+        return made if made is not None else await asyncio.to_thread(voices.get, name)
+
+    def _recorder(self, start: Start) -> Recorder | None:
+        recording = self._service.recording
+        wanted = recording.enabled if start.record is None else start.record and recording.enabled
+        if not wanted:
+            return None
+        return Recorder(
+            recording.folder,
+            start.session_id or self._internal_id,
+            datetime.now(UTC),
+            start.sample_rate,
+            start.sample_rate_out,
+        )
+
+    async def _say_ready(
+        self,
+        start: Start,
+        voice: Voice,
+        stream: Stream,
+        pre_skip_samples: int,
+        recorder: Recorder | None,
+    ) -> None:
+        self._session_id = start.session_id or self._internal_id
+        block_ms = stream.block / SAMPLE_RATE_IN * 1e3
+        ready = Ready(
+            session_id=self._session_id,
+            message="session is ready, send audio",
+            sample_rate_out=start.sample_rate_out,
+            encoding_out=start.encoding_out,
+            opus_pre_skip_samples=pre_skip_samples,
+            voice=voice.name,
+            engine=self._service.engine.name,
+            block_ms=block_ms,
+            delay_ms=stream.delay_ms,
+            latency_ms=block_ms + stream.delay_ms,
+            recording=recorder is not None,
+            max_message_bytes=self._limits.max_message_bytes,
+            idle_timeout_s=self._limits.idle_timeout_s,
+            max_session_s=self._limits.max_session_s,
+            max_buffered_ms=self._service.session_limits.max_buffered_ms,
+            server_version=__version__,
+        )
+        text = self._the_dialect.ready(ready)
+        if text is not None:
+            await self._send({"type": "websocket.send", "text": text})
+
+    # ---------------------------------------------------------- conversation
+
+    async def _converse(self, session: Session) -> None:
+        """Read and write until the session is over, then close; the slot is always given back."""
+        service = self._service
+        service.joined(self)
+        service.observer.session_opened()
+        self._opened_at = self._last_message_at = time.monotonic()
+        logger.info("session opened, {} live", service.live_sessions)
+        reader = asyncio.create_task(self._read(session))
+        self._writer = writer = asyncio.create_task(self._write(session))
+        try:
+            await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._gone:
+                await asyncio.wait({writer})
+        finally:
+            session.close()
+            service.left(self)
+            for task in (reader, writer):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, PeerGoneError, OSError):
+                    await task
+            service.observer.session_closed(self._outcome)
+            logger.info("session closed: {}", self._outcome)
+            if self._stuck:
+                await self._abandon()
+
+    async def _read(self, session: Session) -> None:
+        """Take messages until the peer is gone; what follows ``end`` or an error is dropped."""
+        try:
+            while True:
+                message = await self._next_message()
+                if self._ended:
+                    continue
+                await self._take(session, message)
+        except PeerGoneError:
+            self._gone = True
+        except SessionError as error:
+            self._fail(session, error)
+        except Exception:
+            logger.exception("fault while reading")
+            self._fail(session, _internal_error())
+
+    async def _take(self, session: Session, message: str | bytes) -> None:
+        if isinstance(message, bytes):
+            if len(message) > self._limits.max_message_bytes:
+                raise SessionError(
+                    ErrorCode.INVALID_AUDIO,
+                    "the message is too large",
+                    expected=f"at most {self._limits.max_message_bytes} bytes",
+                    got=f"{len(message)} bytes",
+                    hint="send smaller chunks, 20 ms each",
+                )
+            await session.feed(message, self._last_message_at)
+            self._last_message_at = time.monotonic()
+            return
+        event = self._the_dialect.parse(message)
+        if isinstance(event, Marker):
+            session.mark(event)
+        elif isinstance(event, Update):
+            await session.update(event)
+        elif isinstance(event, Refused):
+            session.warn(event.code, event.message)
+        elif isinstance(event, End):
+            self._ended = True
+            session.end()
+
+    async def _write(self, session: Session) -> None:
+        try:
+            while (output := await session.next_output()) is not None:
+                await self._hand_over(session, output)
+                if output.error is not None:
+                    return
+            self._outcome = "complete"
+            text = self._the_dialect.notice(session.complete())
+            if text is not None:
+                await self._send({"type": "websocket.send", "text": text})
+            await self._send({"type": "websocket.close", "code": 1000})
+        except (PeerGoneError, OSError):
+            self._gone = True
+        except Exception:
+            logger.exception("fault while writing")
+            self._outcome = str(ErrorCode.INTERNAL_ERROR)
+            await self._say_error(_internal_error())
+
+    async def _hand_over(self, session: Session, output: Output) -> None:
+        if output.payload is not None:
+            self._sending_since = self._progress_at = time.monotonic()
+            self._written_bytes += len(output.payload)
+            await self._send({"type": "websocket.send", "bytes": output.payload})
+            self._sending_since = None
+            session.handed_over(output)
+        elif output.notice is not None:
+            text = self._the_dialect.notice(output.notice)
+            if text is not None:
+                await self._send({"type": "websocket.send", "text": text})
+        elif output.error is not None:
+            self._outcome = str(output.error.code)
+            await self._say_error(output.error)
+
+    def _fail(self, session: Session, error: SessionError) -> None:
+        self._ended = True
+        self._service.observer.error(error.code)
+        session.fail(error)
+
+    # ----------------------------------------------------------- supervision
+
+    def go_away(self, in_s: float) -> None:
+        """See :class:`LiveConnection`."""
+        if self._session is not None:
+            self._session.notify(GoingAway(in_s))
+
+    def finish(self) -> None:
+        """See :class:`LiveConnection`."""
+        if self._session is not None:
+            self._ended = True
+            self._session.end(
+                SessionError(
+                    ErrorCode.GOING_AWAY,
+                    "the service is stopping",
+                    hint="connect again, to another server or later",
+                )
+            )
+
+    def check(self, now: float) -> None:
+        """See :class:`LiveConnection`."""
+        session = self._session
+        if session is None or self._stuck:
+            return
+        self._check_progress(now)
+        if self._ended:
+            return
+        limits = self._limits
+        if session.paced:
+            self._last_message_at = now
+        if limits.idle_timeout_s and now - self._last_message_at > limits.idle_timeout_s:
+            self._fail(
+                session,
+                SessionError(
+                    ErrorCode.TIMEOUT,
+                    "no message came for too long",
+                    expected=f"audio or text at least every {limits.idle_timeout_s:g} s",
+                    got="nothing",
+                    hint="send silence while the microphone is muted, or end the session",
+                ),
+            )
+        elif limits.max_session_s and now - self._opened_at > limits.max_session_s:
+            self._fail(
+                session,
+                SessionError(
+                    ErrorCode.SESSION_LIMIT,
+                    "the session has reached its longest duration",
+                    expected=f"at most {limits.max_session_s:g} s",
+                    hint="connect again to go on",
+                ),
+            )
+
+    def _check_progress(self, now: float) -> None:
+        """Find a peer that has accepted no byte of output for too long."""
+        if self._sending_since is None or self._transport is None:
+            return
+        accepted = self._written_bytes - self._transport.get_write_buffer_size()
+        if accepted != self._accepted_bytes:
+            self._accepted_bytes = accepted
+            self._progress_at = now
+        elif now - self._progress_at > self._limits.slow_reader_s and self._writer is not None:
+            self._stuck = True
+            self._outcome = str(ErrorCode.SLOW_READER)
+            self._service.observer.error(ErrorCode.SLOW_READER)
+            self._writer.cancel()
+
+    async def _abandon(self) -> None:
+        """Try to say why for a second, then cut the line."""
+        error = SessionError(
+            ErrorCode.SLOW_READER,
+            "the client does not read its output",
+            expected=f"some output read every {self._limits.slow_reader_s:g} s",
+            hint="read while you send",
+        )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SLOW_READER_GOODBYE_S):
+                await self._say_error(error)
+        if self._transport is not None:
+            self._transport.abort()
+
+    # ----------------------------------------------------------------- frames
+
+    @property
+    def _the_dialect(self) -> Dialect:
+        if self._dialect is None:
+            raise RuntimeError("no dialect before the first message")
+        return self._dialect
+
+    async def _next_message(self) -> str | bytes:
+        message = await self._receive()
+        if message["type"] != "websocket.receive":
+            raise PeerGoneError
+        self._last_message_at = time.monotonic()
+        text: str | None = message.get("text")
+        if text is not None:
+            return text
+        payload: bytes = message["bytes"]
+        return payload
+
+    async def _say_error(self, error: SessionError) -> None:
+        """Send ``error`` in the client's dialect and close; a peer that is gone is ignored."""
+        if self._dialect is None:
+            text = _standard_error(error)
+        else:
+            text = self._dialect.error(error, self._session_id)
+        with contextlib.suppress(Exception):
+            await self._send({"type": "websocket.send", "text": text})
+            await self._send({"type": "websocket.close", "code": error.code.close_code})
+
+
+def _auth_error(presented: str | None) -> SessionError:
+    return SessionError(
+        ErrorCode.AUTH_FAILED,
+        "the API key is missing or wrong",
+        expected="a configured key in api_key or in the header Authorization: Bearer",
+        got="another key" if presented else "no key",
+    )
+
+
+def _internal_error() -> SessionError:
+    return SessionError(
+        ErrorCode.INTERNAL_ERROR,
+        "the service made a mistake; what was converted before it has been sent",
+        hint="the log of the service says more",
+    )
+
+
+def _standard_error(error: SessionError) -> str:
+    return json.dumps(
+        {"type": "error", "error_code": error.code, "message": error.message, "details": {}}
+    )
