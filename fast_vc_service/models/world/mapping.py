@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fast_vc_service.contract import SAMPLE_RATE_IN
 from fast_vc_service.models.world.analysis import (
     BINS,
+    FFT_SIZE,
     POWER_FLOOR,
     DoubleArray,
     Frames,
@@ -32,6 +34,8 @@ _SEMITONE = math.log(2.0) / 12.0
 # Measured over pairs of speakers: of what two long-term spectra of voiced sounds differ by, the
 # unvoiced sounds differ by 0.4.
 _UNVOICED_SHARE = 0.4
+# Above 7.4 kHz a resampled source is empty; what lies above is mirrored from below.
+_HIGHEST_READ = round(7400.0 / SAMPLE_RATE_IN * FFT_SIZE)
 _VOICING_SMOOTHER = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9.0
 
 
@@ -98,8 +102,9 @@ def map_envelope(
 
 def _warp(spectra: DoubleArray, stretch: DoubleArray) -> DoubleArray:
     """Read each row of ``[T, BINS]`` at ``stretch[t]`` times the frequency."""
-    position = np.minimum(np.arange(BINS) * stretch[:, None], BINS - 1.0)
-    lower = np.minimum(position.astype(np.intp), BINS - 2)
+    position = np.arange(BINS) * stretch[:, None]
+    position = np.where(position > _HIGHEST_READ, 2.0 * _HIGHEST_READ - position, position)
+    lower = position.astype(np.intp)
     weight = position - lower
     at_lower = np.take_along_axis(spectra, lower, axis=1)
     at_upper = np.take_along_axis(spectra, lower + 1, axis=1)
