@@ -32,6 +32,10 @@ lint: $(READY) ## style, types and the import contract
 
 docs-check: $(READY) ## whether the docs, the lock and the generated pages say what the code does
 	$(BIN)/python scripts/lock.py --check
+	$(BIN)/python scripts/configuration.py --check
+	$(BIN)/python -m benchmarks.tables --check
+	$(BIN)/python -m benchmarks.tables --check --page README.md
+	$(BIN)/python -m benchmarks.tables --check --page README_ZH.md
 	$(BIN)/python scripts/check_docs.py
 
 clean: ## remove what `make` and the tools made; logs: `fast-vc clean`
