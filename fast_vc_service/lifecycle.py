@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import http.client
+import ipaddress
 import json
 import os
 import signal
@@ -257,7 +258,10 @@ def bind_socket(host: str, port: int) -> socket.socket:
 
 def is_loopback(host: str) -> bool:
     """True when only programs on this machine reach ``host``."""
-    return host == "localhost" or host.startswith("127.") or host == "::1"
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def reachable_host(host: str) -> str:

@@ -304,7 +304,7 @@ def _in_words(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return "one of " + ", ".join(schema["enum"])
     if "const" in schema:
-        return f"'{schema['const']}'"
+        return str(schema["const"])
     kind = schema.get("type")
     if kind in {"integer", "number"}:
         return ("a whole number" if kind == "integer" else "a number") + _limits(schema)

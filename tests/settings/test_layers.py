@@ -163,7 +163,7 @@ def test_workers_is_refused_with_the_reason(
         ("record", "perhaps", "true or false, got 'perhaps'"),
         ("log_level", "loud", "one of TRACE, DEBUG, INFO, WARNING, ERROR, got 'LOUD'"),
         ("engine", "wrld", "one of world, passthrough, got 'wrld'"),
-        ("device", "cuda:7", "'cpu', got 'cuda:7'"),
+        ("device", "cuda:7", "cpu, got 'cuda:7'"),
         ("latency_ms", "soon", "a whole number from 20 to 10000, got 'soon'"),
     ],
 )
