@@ -18,7 +18,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from loguru import logger
@@ -145,6 +145,8 @@ class Recorder:
         started: When the session began; names the folder of the day.
         rate_in: Hz of the input.
         rate_out: Hz of the output.
+        realtime: Whether the client sends by the clock; its latency means nothing otherwise.
+        lead_ms: Silence in front of the output (the delay, where it is not trimmed).
         writer: The thread that does the writing.
     """
 
@@ -156,11 +158,25 @@ class Recorder:
         rate_in: int,
         rate_out: int,
         *,
+        realtime: bool = True,
+        lead_ms: float = 0.0,
         writer: RecordingWriter = SHARED_WRITER,
     ) -> None:
         self.slug = make_slug(session_id, started)
+        header = {
+            "session_id": session_id,
+            "started": started.astimezone(UTC).isoformat(),
+            "sample_rate_in": rate_in,
+            "sample_rate_out": rate_out,
+            "realtime": realtime,
+            "lead_ms": lead_ms,
+        }
         self._files = RecordingFiles(
-            folder, self.slug, session_id, started, rate_in=rate_in, rate_out=rate_out
+            folder,
+            self.slug,
+            day=started.astimezone(UTC).date(),
+            header=header,
+            rates_hz={"input": rate_in, "output": rate_out},
         )
         self._writer = writer
         self._lock = threading.Lock()

@@ -79,33 +79,25 @@ class RecordingFiles:
     Args:
         outputs: The outputs folder.
         slug: From :func:`make_slug`.
-        session_id: As the client gave it; told in the timeline only.
-        started: When the session began.
-        rate_in: Hz of the input.
-        rate_out: Hz of the output.
+        day: When the session began, in UTC.
+        header: What the timeline tells of the session.
+        rates_hz: Sample rates of the two wavs.
     """
 
     def __init__(
         self,
         outputs: Path,
         slug: str,
-        session_id: str,
-        started: datetime,
         *,
-        rate_in: int,
-        rate_out: int,
+        day: date,
+        header: Mapping[str, object],
+        rates_hz: Mapping[Direction, int],
     ) -> None:
-        started = started.astimezone(UTC)
-        self._folder = outputs / f"{started:%Y}" / f"{started:%m}" / f"{started:%d}"
+        self._folder = outputs / f"{day:%Y}" / f"{day:%m}" / f"{day:%d}"
         self._outputs = outputs
         self._slug = slug
-        self._header = {
-            "session_id": session_id,
-            "started": started.isoformat(),
-            "sample_rate_in": rate_in,
-            "sample_rate_out": rate_out,
-        }
-        self._rates: Mapping[Direction, int] = {"input": rate_in, "output": rate_out}
+        self._header = header
+        self._rates_hz = rates_hz
         self._audio: dict[Direction, WavWriter] = {}
         self._lines: int | None = None
 
@@ -163,7 +155,7 @@ class RecordingFiles:
         _write_all(lines, json.dumps(self._header).encode() + b"\n")
         for direction in DIRECTIONS:
             path = self._path(f"{direction}.wav")
-            self._audio[direction] = WavWriter(path, self._rates[direction], private=True)
+            self._audio[direction] = WavWriter(path, self._rates_hz[direction], private=True)
         return lines
 
     def _path(self, kind: str) -> Path:
