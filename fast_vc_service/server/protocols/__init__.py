@@ -1,0 +1,1 @@
+"""WebSocket dialects: text frames to events and back, without I/O."""

@@ -1,0 +1,357 @@
+"""The HTTP routes: health, version, metrics, performance report.
+
+Every error has the shape of :mod:`fast_vc_service.server.problems`. With keys configured, all
+routes but the health ones and ``/version`` need one. Nothing here loads anything from another host:
+the interactive docs pages of the framework are off, ``/openapi.json`` describes the routes.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
+from typing import Any, Literal, Protocol
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from fast_vc_service import __version__
+from fast_vc_service.lifecycle import ServiceState
+from fast_vc_service.server.auth import KeyRing, bearer
+from fast_vc_service.server.measurements import Measurements
+from fast_vc_service.server.metrics import CONTENT_TYPE, Watched
+from fast_vc_service.server.problems import EdgeCode, problem, respond
+from fast_vc_service.sessions.errors import ErrorCode
+from fast_vc_service.sessions.observer import Stage
+
+READY_RETRY_S = 5
+"""What is told in ``Retry-After`` while the service is not ready."""
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+class ServiceView(Watched, Protocol):
+    """What the routes need of the service."""
+
+    @property
+    def started_at(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    @property
+    def keys(self) -> KeyRing:
+        """The keys clients may present."""
+        ...
+
+    @property
+    def observer(self) -> Measurements:
+        """The metrics and the performance report."""
+        ...
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "alive"}]})
+
+    status: Literal["alive"] = "alive"
+
+
+class Readiness(BaseModel):
+    """Whether sessions are admitted."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"state": "ready"}]})
+
+    state: ServiceState
+
+
+class Sessions(BaseModel):
+    """How many sessions there are and how many fit."""
+
+    live: int
+    capacity: int
+
+
+class Health(BaseModel):
+    """All a monitor needs at a glance."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "status": "healthy",
+                    "state": "ready",
+                    "engine": "world",
+                    "sessions": {"live": 3, "capacity": 24},
+                    "uptime_s": 3600.0,
+                    "version": "0.1.0",
+                }
+            ]
+        }
+    )
+
+    status: Literal["healthy", "starting", "draining"]
+    state: ServiceState
+    engine: str
+    sessions: Sessions
+    uptime_s: float
+    version: str
+
+
+class Version(BaseModel):
+    """What exactly runs; ``torch`` is null when no engine has loaded it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"version": "0.1.0", "python": "3.11.9", "torch": "2.13.0"}]
+        }
+    )
+
+    version: str
+    python: str
+    torch: str | None
+
+
+class StageTimes(BaseModel):
+    """Durations of one stage in ms; null before anything was measured."""
+
+    count: int
+    mean: float | None
+    median: float | None
+    min: float | None
+    max: float | None
+    std: float | None
+    p95: float | None
+    p99: float | None
+
+
+_STAGE_EXAMPLE: dict[str, Any] = {
+    "count": 1500,
+    "mean": 41.0,
+    "median": 40.0,
+    "min": 31.0,
+    "max": 66.0,
+    "std": 4.2,
+    "p95": 55.0,
+    "p99": 60.0,
+}
+
+
+class Report(BaseModel):
+    """Where a block's time goes, since the start of the service."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"uptime_s": 3600.0, "stages_ms": {"total": _STAGE_EXAMPLE}}]
+        }
+    )
+
+    uptime_s: float
+    stages_ms: dict[Stage, StageTimes] = Field(
+        description="By stage; `total` is receipt of a block's last byte to the hand-over of its "
+        "output."
+    )
+
+
+class Problem(BaseModel):
+    """An error, in the shape of the `error` message over WebSocket."""
+
+    type: Literal["error"] = "error"
+    error_code: str
+    message: str
+    details: dict[str, Any]
+
+
+def create_http_app(service: ServiceView, *, lifespan: Lifespan | None = None) -> FastAPI:
+    """Return an application with all routes and with errors in one shape."""
+    app = FastAPI(
+        title="fast-vc-service",
+        summary="Real-time voice conversion",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        # Served by a route of our own below, which asks for a key.
+        openapi_url=None,
+        lifespan=lifespan,
+    )
+    app.include_router(router(service))
+    app.add_exception_handler(_UnauthorizedError, _answer_unauthorized)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(Exception, _answer_fault)
+    return app
+
+
+def router(service: ServiceView) -> APIRouter:
+    """Return the routes over ``service``; :func:`create_http_app` adds how errors are answered."""
+    routes = APIRouter()
+    routes.include_router(_open_routes(service))
+    routes.include_router(
+        _keyed_routes(service),
+        dependencies=[Depends(_key_check(service.keys))],
+        responses={401: {"model": Problem, "description": "The key is missing or wrong."}},
+    )
+    return routes
+
+
+def _open_routes(service: ServiceView) -> APIRouter:
+    routes = APIRouter(tags=["health"])
+    unready: dict[int | str, dict[str, Any]] = {
+        503: {"description": "Starting or draining; no session is admitted."}
+    }
+
+    @routes.get("/health/live", response_model=Alive)
+    @routes.head("/health/live", include_in_schema=False)
+    async def live() -> Response:
+        """Tell that the process answers, whatever its state."""
+        return respond(200, Alive().model_dump())
+
+    @routes.get("/health/ready", response_model=Readiness, responses=unready)
+    @routes.head("/health/ready", include_in_schema=False)
+    async def ready() -> Response:
+        """Tell whether sessions are admitted: 200, or 503 while starting or draining."""
+        return _by_state(service, Readiness(state=service.state))
+
+    @routes.get("/health", response_model=Health, responses=unready)
+    @routes.head("/health", include_in_schema=False)
+    async def health() -> Response:
+        """Tell state, load and version; 200 when ready, else 503."""
+        state = service.state
+        return _by_state(
+            service,
+            Health(
+                status="healthy" if state == "ready" else state,
+                state=state,
+                engine=service.engine_name,
+                sessions=Sessions(live=service.live_sessions, capacity=service.capacity),
+                uptime_s=_uptime_s(service),
+                version=__version__,
+            ),
+        )
+
+    @routes.get("/version", response_model=Version)
+    async def version() -> Response:
+        """Tell what exactly runs."""
+        torch = sys.modules.get("torch")
+        return respond(
+            200,
+            Version(
+                version=__version__,
+                python=platform.python_version(),
+                torch=str(torch.__version__) if torch is not None else None,
+            ).model_dump(),
+        )
+
+    return routes
+
+
+def _keyed_routes(service: ServiceView) -> APIRouter:
+    routes = APIRouter(tags=["measurements"])
+
+    @routes.get(
+        "/metrics",
+        response_class=Response,
+        responses={
+            200: {
+                "description": "Prometheus text format.",
+                "content": {
+                    "text/plain": {
+                        "schema": {"type": "string"},
+                        "example": "# HELP fast_vc_sessions_live Sessions that hold a slot.\n"
+                        "# TYPE fast_vc_sessions_live gauge\n"
+                        "fast_vc_sessions_live 3.0\n",
+                    }
+                },
+            }
+        },
+    )
+    async def metrics() -> Response:
+        """Return the metrics for Prometheus."""
+        return Response(
+            service.observer.metrics.render(),
+            headers={"content-type": CONTENT_TYPE, "cache-control": "no-store"},
+        )
+
+    @routes.get("/tools/performance-report", response_model=Report)
+    async def performance_report() -> Response:
+        """Return where a block's time goes, by stage."""
+        stages = service.observer.report.as_dict()
+        return respond(200, {"uptime_s": _uptime_s(service), "stages_ms": stages})
+
+    @routes.get("/openapi.json", include_in_schema=False)
+    async def openapi(request: Request) -> Response:
+        """Return the description of these routes."""
+        return respond(200, request.app.openapi())
+
+    return routes
+
+
+def _by_state(service: ServiceView, body: BaseModel) -> JSONResponse:
+    if service.state == "ready":
+        return respond(200, body.model_dump())
+    return respond(503, body.model_dump(), {"retry-after": str(READY_RETRY_S)})
+
+
+def _uptime_s(service: ServiceView) -> float:
+    return round(max(time.time() - service.started_at, 0.0), 3)
+
+
+class _UnauthorizedError(Exception):
+    """The key is missing or wrong; its text says what came."""
+
+
+def _key_check(keys: KeyRing) -> Callable[[Request], Any]:
+    async def check(request: Request) -> None:
+        if not keys.required:
+            return
+        presented = bearer(request.scope["headers"])
+        if keys.check(presented) is not None:
+            return
+        if presented is not None:
+            await keys.delay_failure()
+        raise _UnauthorizedError("another key" if presented is not None else "no key")
+
+    return check
+
+
+async def _answer_unauthorized(_request: Request, error: Exception) -> Response:
+    body = problem(
+        ErrorCode.AUTH_FAILED,
+        "the API key is missing or wrong",
+        expected="a configured key in the header Authorization: Bearer KEY",
+        got=str(error),
+    )
+    return respond(401, body, {"www-authenticate": 'Bearer realm="fast-vc-service"'})
+
+
+async def _answer_http_error(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise TypeError(f"expected an HTTPException, got {type(error).__name__}")
+    return respond(error.status_code, _problem_of(error.status_code), error.headers)
+
+
+def _problem_of(status: int) -> dict[str, Any]:
+    if status == 404:
+        return problem(
+            EdgeCode.NOT_FOUND,
+            "there is no such route",
+            hint="audio goes over WebSocket, to /ws; the HTTP routes are in /openapi.json",
+        )
+    if status == 405:
+        return problem(EdgeCode.METHOD_NOT_ALLOWED, "the route does not know that method")
+    return problem(EdgeCode.HTTP_ERROR, HTTPStatus(status).phrase.lower())
+
+
+async def _answer_fault(_request: Request, _error: Exception) -> Response:
+    return respond(
+        500,
+        problem(
+            ErrorCode.INTERNAL_ERROR,
+            "the service made a mistake",
+            hint="the log of the service says more",
+        ),
+    )
