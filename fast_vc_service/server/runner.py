@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -77,8 +78,8 @@ class DrainingServer(uvicorn.Server):
 def uvicorn_config(
     app: Callable[..., Awaitable[None]],
     *,
-    tls_cert: str | None = None,
-    tls_key: str | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
 ) -> uvicorn.Config:
     """Return the configuration every instance runs with; sockets are bound elsewhere.
 

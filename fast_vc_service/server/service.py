@@ -8,16 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from loguru import logger
 
 from fast_vc_service.engine.build import Engine
+from fast_vc_service.lifecycle import ServiceState
 from fast_vc_service.server.auth import KeyRing
 from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.sessions.session import SessionLimits
-
-ServiceState = Literal["starting", "ready", "draining"]
 
 
 @dataclass(frozen=True)

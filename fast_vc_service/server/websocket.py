@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -26,7 +25,12 @@ from fast_vc_service.engine.stream import Stream
 from fast_vc_service.engine.voices import UnknownVoiceError
 from fast_vc_service.server.auth import KeyIdentity, bearer
 from fast_vc_service.server.protocols.dialect import Dialect
-from fast_vc_service.server.protocols.first import parse_first, presented_key
+from fast_vc_service.server.protocols.first import (
+    FirstMessageError,
+    parse_first,
+    presented_key,
+)
+from fast_vc_service.server.protocols.standard import STANDARD
 from fast_vc_service.server.service import Service
 from fast_vc_service.sessions.errors import ErrorCode, SessionError
 from fast_vc_service.sessions.events import (
@@ -78,7 +82,7 @@ class Connection:
         self._send = send
         self._transport: asyncio.Transport | None = scope.get("extensions", {}).get("transport")
         self._internal_id = uuid.uuid4().hex[:12]
-        self._dialect: Dialect | None = None
+        self._dialect: Dialect = STANDARD
         self._session_id: str | None = None
         self._session: Session | None = None
         self._last_message_at = time.monotonic()
@@ -115,14 +119,16 @@ class Connection:
             return
         await self._send({"type": "websocket.accept"})
         message = await self._first_message()
-        start, identity = self._authenticate(message)
+        start, identity = await self._authenticate(message)
+        if not self._service.keys.acquire(identity):
+            raise SessionError(
+                ErrorCode.BUSY,
+                "this key has all its sessions in use",
+                hint="end one of them first",
+                retry_after_s=BUSY_RETRY_S,
+            )
         try:
-            session = await self._admit(start)
-        except BaseException:
-            self._service.keys.release(identity)
-            raise
-        try:
-            await self._converse(session)
+            await self._converse(await self._admit(start))
         finally:
             self._service.keys.release(identity)
 
@@ -138,28 +144,23 @@ class Connection:
                 got="nothing",
             ) from None
 
-    def _authenticate(self, message: str | bytes) -> tuple[Start, KeyIdentity | None]:
-        """Check the key before anything else is said of the message."""
+    async def _authenticate(self, message: str | bytes) -> tuple[Start, KeyIdentity | None]:
+        """Judge the key first, then the message; the answer is in the client's dialect."""
         keys = self._service.keys
         presented = presented_key(message) or bearer(self._scope["headers"])
         identity = keys.check(presented)
+        wrong: FirstMessageError | None = None
+        start = Start()
         try:
             self._dialect, start = parse_first(message)
-        except SessionError as error:
-            self._dialect = getattr(error, "dialect", None)
-            if keys.required and identity is None:
-                raise _auth_error(presented) from error
-            raise
-        self._session_id = start.session_id
+            self._session_id = start.session_id
+        except FirstMessageError as error:
+            self._dialect, self._session_id, wrong = error.dialect, error.session_id, error
         if keys.required and identity is None:
+            await keys.delay_failure()
             raise _auth_error(presented)
-        if not keys.acquire(identity):
-            raise SessionError(
-                ErrorCode.BUSY,
-                "this key has all its sessions in use",
-                hint="end one of them first",
-                retry_after_s=BUSY_RETRY_S,
-            )
+        if wrong is not None:
+            raise wrong
         return start, identity
 
     async def _admit(self, start: Start) -> Session:
@@ -194,7 +195,6 @@ class Connection:
             trim_delay=start.trim_delay,
             codec_delay_s=encoder.pre_skip_samples / start.sample_rate_out,
         )
-        recorder = self._recorder(start)
         loop = asyncio.get_running_loop()
         try:
             slot = service.engine.open(
@@ -208,6 +208,7 @@ class Connection:
                 hint="try again later or on another server",
                 retry_after_s=BUSY_RETRY_S,
             ) from error
+        recorder = self._recorder(start, stream)
         session = Session(
             start=start,
             voice=voice,
@@ -241,7 +242,7 @@ class Connection:
         made = voices.made(name)
         return made if made is not None else await asyncio.to_thread(voices.get, name)
 
-    def _recorder(self, start: Start) -> Recorder | None:
+    def _recorder(self, start: Start, stream: Stream) -> Recorder | None:
         recording = self._service.recording
         wanted = recording.enabled if start.record is None else start.record and recording.enabled
         if not wanted:
@@ -252,6 +253,8 @@ class Connection:
             datetime.now(UTC),
             start.sample_rate,
             start.sample_rate_out,
+            realtime=start.realtime,
+            lead_ms=0.0 if start.trim_delay else stream.delay_ms,
         )
 
     async def _say_ready(
@@ -282,7 +285,7 @@ class Connection:
             max_buffered_ms=self._service.session_limits.max_buffered_ms,
             server_version=__version__,
         )
-        text = self._the_dialect.ready(ready)
+        text = self._dialect.ready(ready)
         if text is not None:
             await self._send({"type": "websocket.send", "text": text})
 
@@ -342,7 +345,7 @@ class Connection:
             await session.feed(message, self._last_message_at)
             self._last_message_at = time.monotonic()
             return
-        event = self._the_dialect.parse(message)
+        event = self._dialect.parse(message)
         if isinstance(event, Marker):
             session.mark(event)
         elif isinstance(event, Update):
@@ -360,7 +363,7 @@ class Connection:
                 if output.error is not None:
                     return
             self._outcome = "complete"
-            text = self._the_dialect.notice(session.complete())
+            text = self._dialect.notice(session.complete())
             if text is not None:
                 await self._send({"type": "websocket.send", "text": text})
             await self._send({"type": "websocket.close", "code": 1000})
@@ -379,7 +382,7 @@ class Connection:
             self._sending_since = None
             session.handed_over(output)
         elif output.notice is not None:
-            text = self._the_dialect.notice(output.notice)
+            text = self._dialect.notice(output.notice)
             if text is not None:
                 await self._send({"type": "websocket.send", "text": text})
         elif output.error is not None:
@@ -473,12 +476,6 @@ class Connection:
 
     # ----------------------------------------------------------------- frames
 
-    @property
-    def _the_dialect(self) -> Dialect:
-        if self._dialect is None:
-            raise RuntimeError("no dialect before the first message")
-        return self._dialect
-
     async def _next_message(self) -> str | bytes:
         message = await self._receive()
         if message["type"] != "websocket.receive":
@@ -492,10 +489,7 @@ class Connection:
 
     async def _say_error(self, error: SessionError) -> None:
         """Send ``error`` in the client's dialect and close; a peer that is gone is ignored."""
-        if self._dialect is None:
-            text = _standard_error(error)
-        else:
-            text = self._dialect.error(error, self._session_id)
+        text = self._dialect.error(error, self._session_id)
         with contextlib.suppress(Exception):
             await self._send({"type": "websocket.send", "text": text})
             await self._send({"type": "websocket.close", "code": error.code.close_code})
@@ -515,10 +509,4 @@ def _internal_error() -> SessionError:
         ErrorCode.INTERNAL_ERROR,
         "the service made a mistake; what was converted before it has been sent",
         hint="the log of the service says more",
-    )
-
-
-def _standard_error(error: SessionError) -> str:
-    return json.dumps(
-        {"type": "error", "error_code": error.code, "message": error.message, "details": {}}
     )

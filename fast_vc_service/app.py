@@ -1,0 +1,165 @@
+"""Wires the rooms together: settings in, a running service out.
+
+Sockets are bound before this is called; warm-up is a task, so that the service can say that it is
+starting instead of refusing connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from fastapi import FastAPI
+from loguru import logger
+from starlette.routing import WebSocketRoute
+
+from fast_vc_service.contract import SAMPLE_RATE_IN
+from fast_vc_service.engine.build import build_engine
+from fast_vc_service.errors import SettingsError
+from fast_vc_service.lifecycle import ServiceInfoFile, ServiceState
+from fast_vc_service.server.auth import KeyEntry, KeyRing
+from fast_vc_service.server.http import create_http_app
+from fast_vc_service.server.limits import ConnectionLimits
+from fast_vc_service.server.measurements import Measurements
+from fast_vc_service.server.metrics import Metrics
+from fast_vc_service.server.runner import DrainingServer, uvicorn_config
+from fast_vc_service.server.service import EdgeLimits, Recording, Service
+from fast_vc_service.server.websocket import WebSocketEndpoint
+from fast_vc_service.sessions.recorder import prune
+from fast_vc_service.sessions.report import PerformanceReport
+from fast_vc_service.sessions.session import SessionLimits
+from fast_vc_service.settings import Settings
+
+WEBSOCKET_PATHS = ("/ws", "/")
+PRUNE_INTERVAL_S = 3600.0
+
+
+def build_service(
+    settings: Settings, on_state: Callable[[ServiceState], None] = lambda _state: None
+) -> Service:
+    """Build everything the service needs from ``settings``; nothing runs yet.
+
+    Args:
+        settings: Effective settings, paths absolute.
+        on_state: Told of every change of state.
+
+    Raises:
+        ValueError: The engine cannot be built with these settings.
+    """
+    report = PerformanceReport()
+    metrics = Metrics()
+    observer = Measurements(metrics, report)
+    engine = build_engine(
+        settings.engine,
+        device=settings.device,
+        latency_ms=settings.latency_ms,
+        voices_dir=settings.voices_dir,
+        default_voice=settings.default_voice,
+        cache_dir=settings.models_dir / "voices",
+        max_sessions=settings.max_sessions,
+        on_step=observer.step,
+    )
+    service = Service(
+        engine=engine,
+        keys=KeyRing(
+            [
+                KeyEntry(key.name, key.key.get_secret_value(), key.max_sessions)
+                for key in settings.api_keys
+            ],
+            failure_delay_s=settings.auth_failure_delay_ms / 1e3,
+        ),
+        limits=EdgeLimits(
+            max_message_bytes=settings.max_message_bytes,
+            handshake_timeout_s=settings.handshake_timeout_s,
+            idle_timeout_s=settings.idle_timeout_s,
+            max_session_s=settings.max_session_s,
+            slow_reader_s=settings.slow_reader_s,
+            drain_s=settings.drain_s,
+        ),
+        session_limits=SessionLimits(settings.max_buffered_ms, settings.late_ms),
+        recording=Recording(settings.record, settings.outputs_dir),
+        observer=observer,
+        on_state=on_state,
+    )
+    metrics.watch(service, engine.converter.block / SAMPLE_RATE_IN)
+    return service
+
+
+def create_app(service: Service, settings: Settings) -> FastAPI:
+    """Return the ASGI application of ``service``; its warm-up starts with the lifespan."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        tasks = [
+            asyncio.create_task(service.watch()),
+            asyncio.create_task(_prune(settings.outputs_dir, settings.recording_retention_days)),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    app = create_http_app(service, lifespan=lifespan)
+    endpoint = WebSocketEndpoint(service)
+    app.router.routes.extend(WebSocketRoute(path, endpoint) for path in WEBSOCKET_PATHS)
+    app.add_middleware(
+        ConnectionLimits,
+        allowed_hosts=settings.allowed_hosts,
+        allowed_origins=settings.allowed_origins,
+        max_connections=settings.max_connections,
+        on_refused=service.observer.refused,
+    )
+    return app
+
+
+def serve(settings: Settings, info: ServiceInfoFile, sock: socket.socket) -> int:
+    """Run the service on a bound socket until it is stopped; return the exit status.
+
+    Args:
+        settings: Effective settings; certificate files are made.
+        info: The service-info file, kept up to date here.
+        sock: Bound, not yet listening.
+
+    Raises:
+        SettingsError: The engine cannot be built with these settings.
+    """
+    try:
+        service = build_service(settings, info.set_state)
+        app = create_app(service, settings)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    config = uvicorn_config(app, tls_cert=settings.tls_cert, tls_key=settings.tls_key)
+    server = DrainingServer(config, service.drain)
+    try:
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            return runner.run(_run(server, service, sock))
+    finally:
+        service.engine.scheduler.stop()
+
+
+async def _run(server: DrainingServer, service: Service, sock: socket.socket) -> int:
+    warm_up = asyncio.create_task(service.warm_up())
+
+    def judge(done: asyncio.Task[None]) -> None:
+        if not done.cancelled() and done.exception() is not None:
+            logger.opt(exception=done.exception()).critical("the engine cannot be made ready")
+            server.stop()
+
+    warm_up.add_done_callback(judge)
+    await server.serve(sockets=[sock])
+    failed = warm_up.done() and not warm_up.cancelled() and warm_up.exception() is not None
+    warm_up.cancel()
+    return 1 if failed else 0
+
+
+async def _prune(folder: Path, days: int | None) -> None:
+    """Delete recordings that are older than they may become, now and every hour."""
+    while days is not None:
+        removed = await asyncio.to_thread(prune, folder, days)
+        if removed:
+            logger.info("{} recordings older than {} days deleted", removed, days)
+        await asyncio.sleep(PRUNE_INTERVAL_S)
