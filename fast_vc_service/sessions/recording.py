@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Final, Literal, TextIO
+from typing import BinaryIO, Final, Literal, TextIO
 
 import numpy as np
 
@@ -129,7 +130,8 @@ class RecordingFiles:
         part = self._path("timeline.json.part")
         with (
             lines.open(encoding="utf-8") as source,
-            os.fdopen(_create_private(part), "w", encoding="utf-8") as target,
+            open_private(part) as binary,
+            TextIOWrapper(binary, encoding="utf-8") as target,
         ):
             source.readline()
             write_document(target, {**self._header, "cut": cut}, source)
@@ -223,6 +225,16 @@ def _make_private(folder: Path, *, below: Path) -> None:
     for path in reversed([folder, *folder.parents]):
         if path.is_relative_to(below) and path != below:
             path.mkdir(mode=0o700, exist_ok=True)
+
+
+def open_private(path: Path) -> BinaryIO:
+    """Make a file that only its owner may read and open it for writing.
+
+    Raises:
+        FileExistsError: It is there already.
+        OSError: It cannot be made.
+    """
+    return os.fdopen(_create_private(path), "wb")
 
 
 def _create_private(path: Path) -> int:
