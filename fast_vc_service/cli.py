@@ -339,6 +339,67 @@ def doctor(
     raise typer.Exit(examination.run(loaded.settings, as_json=as_json))
 
 
+SessionId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="The session's id, or the beginning of its recording's name."
+    ),
+]
+
+
+@sessions_app.command()
+def export(
+    session_id: SessionId,
+    output_dir: Annotated[
+        Path, typer.Option(help="Existing folder to put it into.", metavar="FOLDER")
+    ] = Path(),
+    as_folder: Annotated[
+        bool, typer.Option("--folder", help="Make a folder instead of a ZIP file.")
+    ] = False,
+) -> None:
+    """Copy a recorded session out: its audio, timeline and statistics."""
+    from fast_vc_service import session_tools
+
+    made = session_tools.export(_outputs(), session_id, output_dir, as_folder=as_folder)
+    typer.echo(made)
+
+
+@sessions_app.command()
+def show(
+    session_id: SessionId,
+    limit: Annotated[int, typer.Option(help="Events shown; 0 shows all.", min=0)] = 200,
+) -> None:
+    """Show what happened in a recorded session, event by event."""
+    from rich.console import Console
+
+    from fast_vc_service import session_tools
+
+    Console().print(session_tools.show(_outputs(), session_id, limit=limit or None))
+
+
+@sessions_app.command()
+def stats(
+    session_id: SessionId,
+    as_json: AsJson = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the histograms into this PNG.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Show a recorded session's latency, jitter and real-time factor."""
+    from fast_vc_service import session_tools
+
+    found = session_tools.stats(_outputs(), session_id)
+    if plot is not None:
+        session_tools.plot_histograms(found, plot)
+    if as_json:
+        _print_json(dict(found.figures))
+        return
+    import yaml
+
+    typer.echo(yaml.safe_dump(dict(found.figures), sort_keys=False))
+    typer.echo(session_tools.histograms_as_text(found))
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr, not a traceback."""
     try:
@@ -353,6 +414,10 @@ def _load(profile: str | None, config: Path | None, **flags: object) -> LoadedSe
 
     given = {name: value for name, value in flags.items() if value is not None}
     return load_settings(given, home=find_home(), profile=profile, config=_absolute(config))
+
+
+def _outputs() -> Path:
+    return _load(None, None).settings.outputs_dir
 
 
 def _absolute(path: Path | None) -> Path | None:

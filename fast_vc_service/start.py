@@ -14,8 +14,10 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from loguru import logger
+
 from fast_vc_service import logs
-from fast_vc_service.errors import ServiceError, SettingsError
+from fast_vc_service.errors import ServiceError, SettingsError, UserError
 from fast_vc_service.lifecycle import (
     ServiceInfo,
     ServiceInfoFile,
@@ -49,6 +51,12 @@ def serve(loaded: LoadedSettings) -> int:
         from fast_vc_service import app  # imports torch: only once the port is ours
 
         return app.serve(settings, info, sock)
+    except UserError:
+        raise
+    except Exception:
+        # Into the log file as well: stderr is often sent to /dev/null.
+        logger.exception("the service has failed")
+        return 1
     finally:
         info.remove()
         sock.close()
@@ -166,7 +174,7 @@ def start_logs(settings: Settings, file: Path) -> None:
 def _end_on_signal(info: ServiceInfoFile) -> None:
     def end(_number: int, _frame: FrameType | None) -> None:
         info.remove()
-        sys.stderr.write("fast-vc: stopped while starting\n")
+        sys.stderr.write("fast-vc: stopped by a signal\n")
         sys.stderr.flush()
         # An exception could be swallowed by whichever import it interrupts.
         os._exit(0)

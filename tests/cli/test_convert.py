@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from fast_vc_service.convert import Request, find_files, run
+from fast_vc_service.errors import ConversionError
+from fast_vc_service.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+REFERENCES = ROOT / "wavs/references"
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        engine="passthrough", voices_dir=REFERENCES, models_dir=tmp_path / "checkpoints"
+    )
+
+
+@pytest.fixture
+def sing(tmp_path: Path) -> Callable[..., Path]:
+    def made(name: str, rate: int = 16_000, seconds: float = 1.3, channels: int = 1) -> Path:
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        time_s = np.arange(round(rate * seconds)) / rate
+        tone = 0.4 * np.sin(2 * math.pi * 440 * time_s)
+        soundfile.write(path, np.stack([tone] * channels, axis=1), rate)
+        return path
+
+    return made
+
+
+def converted(settings: Settings, request: Request, capsys: Capture) -> dict[str, Any]:
+    status = run(settings, request, as_json=True)
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert status == (1 if told["failed"] else 0)
+    return told
+
+
+@pytest.mark.parametrize("rate", [4000, 8000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000])
+@pytest.mark.parametrize("seconds", [0.01, 1.2345])
+def test_output_is_as_long_as_the_input_and_in_its_place(
+    settings: Settings,
+    sing: Callable[..., Path],
+    tmp_path: Path,
+    capsys: Capture,
+    rate: int,
+    seconds: float,
+) -> None:
+    source = sing("a.wav", rate, seconds)
+    request = Request([source], tmp_path / "out")
+    (result,) = converted(settings, request, capsys)["files"]
+    heard, _ = soundfile.read(source)
+    said, said_rate = soundfile.read(result["output"])
+    assert (said_rate, len(said)) == (rate, len(heard))
+    assert result["duration_s"] == len(heard) / rate
+    assert result["real_time_factor"] > 0
+    middle = slice(len(heard) // 10, -len(heard) // 10 or None)
+    if seconds > 1:
+        assert np.abs(said - heard)[middle].max() < 0.01
+
+
+def test_long_input_is_exact_too(
+    settings: Settings, sing: Callable[..., Path], tmp_path: Path, capsys: Capture
+) -> None:
+    source = sing("long.flac", 44_100, 65.4321)
+    (result,) = converted(settings, Request([source], tmp_path / "out"), capsys)["files"]
+    assert soundfile.info(result["output"]).frames == soundfile.info(source).frames
+
+
+@pytest.mark.parametrize("file_format", ["wav", "flac", "ogg"])
+def test_formats(
+    settings: Settings,
+    sing: Callable[..., Path],
+    tmp_path: Path,
+    capsys: Capture,
+    file_format: Any,
+) -> None:
+    source = sing("a.wav", 22_050)
+    request = Request([source], tmp_path / "out", file_format)
+    (result,) = converted(settings, request, capsys)["files"]
+    info = soundfile.info(result["output"])
+    assert Path(result["output"]).suffix == f".{file_format}"
+    assert (info.format.lower(), info.frames) == (file_format, soundfile.info(source).frames)
+
+
+def test_a_broken_file_is_reported_and_the_others_are_converted(
+    settings: Settings, sing: Callable[..., Path], tmp_path: Path, capsys: Capture
+) -> None:
+    broken = tmp_path / "in" / "broken.wav"
+    good = [sing("a.wav"), sing("z.wav", channels=2)]
+    broken.write_bytes(b"RIFF no audio")
+    missing = tmp_path / "in" / "missing.wav"
+    status = run(settings, Request([good[0], broken, missing, good[1]], tmp_path / "out"))
+    out, err = capsys.readouterr()
+    assert status == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.wav", "z.wav"]
+    assert str(broken) in err
+    assert str(missing) in err
+    lines = out.splitlines()
+    assert lines[0].startswith(f"{good[0]} -> {tmp_path / 'out' / 'a.wav'}: 1.30 s at 16000 Hz")
+    assert "RTF" in lines[0]
+    assert "mixed" not in lines[0]
+    assert "2 channels mixed to mono" in lines[1]
+    assert lines[-1] == "2 of 4 files converted"
+
+
+def test_a_failing_conversion_leaves_nothing_behind(
+    settings: Settings,
+    sing: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from fast_vc_service import convert
+
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(convert, "convert_blocks", fail)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, Request([sing("a.wav")], tmp_path / "out"))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_folders_keep_their_shape_and_names_never_collide(
+    sing: Callable[..., Path], tmp_path: Path
+) -> None:
+    for name in ("a.wav", "a.flac", "sub/b.WAV", "sub/.c.d.ogg"):
+        sing(name)
+    (tmp_path / "in" / "README.md").touch()
+    folder = tmp_path / "in"
+    found = list(find_files([folder, folder / "a.wav"]))
+    assert [path.relative_to(folder).as_posix() for path, _ in found] == [
+        "a.flac",
+        "a.wav",
+        "sub/.c.d.ogg",
+        "sub/b.WAV",
+        "a.wav",
+    ]
+    assert [place.as_posix() for _, place in found] == [
+        "a",
+        "a-2",
+        "sub/.c.d",
+        "sub/b",
+        "a-3",
+    ]
+
+
+def test_an_empty_folder_is_a_failure(settings: Settings, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "empty").mkdir()
+    told = converted(settings, Request([tmp_path / "empty"], tmp_path / "out"), capsys)
+    assert "expected audio files in it, got none" in told["files"][0]["error"]
+
+
+def test_a_source_is_never_overwritten(
+    settings: Settings, sing: Callable[..., Path], capsys: Capture
+) -> None:
+    source = sing("a.wav")
+    before = source.read_bytes()
+    told = converted(settings, Request([source], source.parent), capsys)
+    assert "choose another --output-dir" in told["files"][0]["error"]
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("voice", "reference", "expected"),
+    [
+        ("tenr", None, "unknown voice 'tenr'; available: alto"),
+        (None, Path("/none.wav"), "/none.wav: no such file"),
+    ],
+)
+def test_a_missing_voice_is_one_line(
+    settings: Settings,
+    sing: Callable[..., Path],
+    tmp_path: Path,
+    voice: str | None,
+    reference: Path | None,
+    expected: str,
+) -> None:
+    request = Request([sing("a.wav")], tmp_path / "out", voice=voice, reference=reference)
+    with pytest.raises(ConversionError) as caught:
+        run(settings, request)
+    assert str(caught.value).startswith(expected)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_silent_reference_makes_no_voice(
+    settings: Settings, sing: Callable[..., Path], tmp_path: Path
+) -> None:
+    silence = tmp_path / "silence.wav"
+    soundfile.write(silence, np.zeros(32_000), 16_000)
+    world = settings.model_copy(update={"engine": "world"})
+    request = Request([sing("a.wav")], tmp_path / "out", reference=silence)
+    with pytest.raises(ConversionError):
+        run(world, request)
+
+
+@pytest.mark.parametrize("by_clip", [False, True])
+def test_speech_is_converted_to_another_voice(
+    settings: Settings, tmp_path: Path, capsys: Capture, by_clip: bool
+) -> None:
+    speech, rate = soundfile.read(ROOT / "wavs/sources/low-pitched-male-24k.wav", frames=50_000)
+    source = tmp_path / "clip.wav"
+    soundfile.write(source, speech, rate)
+    world = settings.model_copy(update={"engine": "world"})
+    chosen = {"reference": REFERENCES / "soprano.wav"} if by_clip else {"voice": "soprano"}
+    told = converted(world, Request([source], tmp_path / "out", **chosen), capsys)  # type: ignore[arg-type]
+    assert (told["engine"], told["voice"]) == ("world", "soprano")
+    said, said_rate = soundfile.read(told["files"][0]["output"])
+    assert (said_rate, len(said)) == (rate, len(speech))
+    assert np.abs(said).max() > 0.05
+    # Nothing of the speaker is left in it, but it is loud where the speaker is.
+    assert np.corrcoef(said, speech)[0, 1] < 0.5
+
+    def envelope(audio: Any) -> Any:
+        return np.abs(audio[: len(audio) // 480 * 480]).reshape(-1, 480).mean(axis=1)
+
+    assert np.corrcoef(envelope(said), envelope(speech))[0, 1] > 0.7
