@@ -1,0 +1,164 @@
+"""The tables of docs/performance.md, made from the JSON of the benchmarks.
+
+    python -m benchmarks.tables            # writes them
+    python -m benchmarks.tables --check    # exit 1 when the page does not say what the JSON says
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end table -->``, where
+``benchmarks/results/NAME.json`` holds its figures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.results import RESULTS, ROOT, load
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+PAGE = ROOT / "docs" / "performance.md"
+
+_PLACE = re.compile(
+    r"(?P<begin><!-- table: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end table -->)", re.DOTALL
+)
+
+
+def of_result(path: Path) -> str:
+    """Return the Markdown table of one result file, with a line on where it was measured."""
+    result = load(path)
+    machine = result["machine"]
+    place = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"
+    date = result["measured"].partition("T")[0]
+    return f"{_TABLES[result['benchmark']](result)}\nMeasured {date} on {place}.\n"
+
+
+def updated(page: str, results: Path) -> str:
+    """Return ``page`` with each of its tables made anew from ``results``.
+
+    Raises:
+        FileNotFoundError: The page has a table without a result.
+        ValueError: The page has no table.
+    """
+    if not _PLACE.search(page):
+        raise ValueError("expected '<!-- table: NAME -->' and '<!-- end table -->', found neither")
+
+    def made(place: re.Match[str]) -> str:
+        table = of_result(results / f"{place['name']}.json")
+        return f"{place['begin']}\n{table}\n{place['end']}"
+
+    return _PLACE.sub(made, page)
+
+
+def _rtf(result: dict[str, Any]) -> str:
+    rows = [
+        (
+            row["engine"],
+            f"{row['block_ms']:.0f}",
+            *(f"{row['step_ms'][name]:.2f}" for name in ("median", "p95")),
+            *(f"{row['whole_ms'][name]:.2f}" for name in ("median", "p95")),
+            *(f"{row['rtf'][name]:.4f}" for name in ("median", "p95")),
+        )
+        for row in result["engines"]
+    ]
+    titles = (
+        "engine",
+        "block ms",
+        "step p50 ms",
+        "step p95 ms",
+        "block p50 ms",
+        "block p95 ms",
+        "RTF p50",
+        "RTF p95",
+    )
+    return _markdown(titles, rows)
+
+
+def _overhead(result: dict[str, Any]) -> str:
+    cpu = "server_cpu_ms_per_session_second"
+
+    def latency(figures: dict[str, Any]) -> str:
+        return " / ".join(f"{figures['latency_ms'][name]:.2f}" for name in ("p50", "p95", "p99"))
+
+    rows = [
+        (
+            str(level["sessions"]),
+            f"{level['service'][cpu]:.2f}",
+            f"{level['echo'][cpu]:.2f}",
+            f"{level['service']['client_cpu_ms_per_session_second']:.2f}",
+            latency(level["service"]),
+            latency(level["echo"]),
+            latency(level["added"]),
+            f"{level['service']['silenced_ms']:.0f}",
+        )
+        for level in result["levels"]
+    ]
+    titles = (
+        "sessions",
+        "service CPU, ms/s",
+        "echo CPU, ms/s",
+        "clients' CPU, ms/s",
+        "service p50 / p95 / p99 ms",
+        "echo p50 / p95 / p99 ms",
+        "added p50 / p95 / p99 ms",
+        "silenced ms",
+    )
+    return _markdown(titles, rows)
+
+
+def _delay(result: dict[str, Any]) -> str:
+    rows = [
+        (
+            row["engine"],
+            "yes" if row["trim_delay"] else "no",
+            f"{row['declared_offset_ms']:.1f}",
+            f"{row['offset_ms']['median']:.1f}",
+            f"{row['offset_ms']['min']:.1f} to {row['offset_ms']['max']:.1f}",
+            f"{row['declared_latency_ms']:.1f}",
+            f"{row['heard_after_ms']:.1f}",
+        )
+        for row in result["runs"]
+    ]
+    titles = (
+        "engine",
+        "trimmed",
+        "declared offset ms",
+        "measured offset ms",
+        "spread ms",
+        "declared latency ms",
+        "heard after ms",
+    )
+    return _markdown(titles, rows)
+
+
+_TABLES = {"rtf": _rtf, "overhead": _overhead, "delay": _delay}
+
+
+def _markdown(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [titles, ["---", *["---:"] * (len(titles) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+@app.command()
+def main(
+    check: Annotated[bool, typer.Option("--check", help="Change nothing, only compare.")] = False,
+    page: Annotated[Path, typer.Option(help="The page.")] = PAGE,
+    results: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS,
+) -> None:
+    """Make the tables of the performance page from the results."""
+    before = page.read_text()
+    after = updated(before, results)
+    if after == before:
+        return
+    if check:
+        typer.echo(f"{page}: its tables differ from {results}; run: python -m benchmarks.tables")
+        raise typer.Exit(1)
+    page.write_text(after)
+    typer.echo(f"{page}: tables written")
+
+
+if __name__ == "__main__":
+    app()
