@@ -153,10 +153,9 @@ class Stream:
         if self._lead_due:
             output = np.concatenate([np.zeros(self._lead_due, np.float32), output])
             self._lead_due = 0
-        output = output[: self.total_samples - self.sent_samples]
-        output = np.clip(output, -1.0, 1.0, dtype=np.float32)
-        self.sent_samples += len(output)
-        return output
+        clipped: FloatArray = np.clip(output[: self.total_samples - self.sent_samples], -1.0, 1.0)
+        self.sent_samples += len(clipped)
+        return clipped
 
     def output_position(self, input_sample: int) -> int:
         """Index of the output sample that carries input sample ``input_sample``."""

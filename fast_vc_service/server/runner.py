@@ -31,7 +31,7 @@ class TransportProtocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if self.response.status_code == 101:
             extensions = self.scope["extensions"]
-            extensions["transport"] = self.transport  # type: ignore[index,assignment]
+            extensions["transport"] = self.transport  # type: ignore[assignment]
 
 
 class DrainingServer(uvicorn.Server):

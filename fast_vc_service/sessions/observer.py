@@ -16,7 +16,7 @@ class Observer(Protocol):
         ...
 
     def session_closed(self, code: str) -> None:
-        """A session gave its slot back; ``code`` is ``complete``, ``disconnect`` or an error code."""
+        """A slot was given back; ``code``: ``complete``, ``disconnect`` or an error code."""
         ...
 
     def refused(self, code: str) -> None:
