@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from fast_vc_service.cli import main
 from fast_vc_service.convert import Request, find_files, run
 from fast_vc_service.errors import ConversionError
 from fast_vc_service.settings import Settings
@@ -226,3 +228,38 @@ def test_speech_is_converted_to_another_voice(
         return np.abs(audio[: len(audio) // 480 * 480]).reshape(-1, 480).mean(axis=1)
 
     assert np.corrcoef(envelope(said), envelope(speech))[0, 1] > 0.7
+
+
+def command(monkeypatch: pytest.MonkeyPatch, home: Path, *arguments: object) -> int:
+    monkeypatch.setenv("FAST_VC_HOME", str(home))
+    monkeypatch.setenv("FAST_VC_VOICES_DIR", str(REFERENCES))
+    monkeypatch.setenv("FAST_VC_ENGINE", "passthrough")
+    monkeypatch.setattr(sys, "argv", ["fast-vc", "convert", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(str(ended.value.code))
+
+
+def test_the_command_takes_files_behind_and_beside_the_flag(
+    sing: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("a.wav", "b.wav", "c.wav")
+    a, b, c = (sing(name, seconds=0.1) for name in names)
+    monkeypatch.chdir(tmp_path)
+    assert command(monkeypatch, tmp_path, "--source-wav-path", a, b, "--source-wav-path", c) == 0
+    assert sorted(p.name for p in (tmp_path / "outputs/file_vc").iterdir()) == sorted(names)
+    assert command(monkeypatch, tmp_path, a, "--output-dir", "here", "--format", "flac") == 0
+    assert (tmp_path / "here" / "a.flac").is_file()
+
+
+def test_the_command_refuses_in_one_line(
+    sing: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    source = sing("a.wav")
+    assert command(monkeypatch, tmp_path, source, "--voice", "nobody") == 1
+    assert capsys.readouterr().err.startswith("fast-vc: unknown voice 'nobody'")
+    assert command(monkeypatch, tmp_path, source, "--engine", "wrld") == 2
+    both = ("--voice", "alto", "--reference-wav-path", source)
+    assert command(monkeypatch, tmp_path, source, *both) == 2
+    assert command(monkeypatch, tmp_path) == 1
+    assert "low-pitched-male-24k.wav: no such file" in capsys.readouterr().err
