@@ -177,6 +177,7 @@ def create_http_app(service: ServiceView, *, lifespan: Lifespan | None = None) -
         redoc_url=None,
         # Served by a route of our own below, which asks for a key.
         openapi_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
     )
     app.include_router(router(service))
@@ -204,20 +205,20 @@ def _open_routes(service: ServiceView) -> APIRouter:
         503: {"description": "Starting or draining; no session is admitted."}
     }
 
-    @routes.get("/health/live", response_model=Alive)
     @routes.head("/health/live", include_in_schema=False)
+    @routes.get("/health/live", response_model=Alive)
     async def live() -> Response:
         """Tell that the process answers, whatever its state."""
         return respond(200, Alive().model_dump())
 
-    @routes.get("/health/ready", response_model=Readiness, responses=unready)
     @routes.head("/health/ready", include_in_schema=False)
+    @routes.get("/health/ready", response_model=Readiness, responses=unready)
     async def ready() -> Response:
         """Tell whether sessions are admitted: 200, or 503 while starting or draining."""
         return _by_state(service, Readiness(state=service.state))
 
-    @routes.get("/health", response_model=Health, responses=unready)
     @routes.head("/health", include_in_schema=False)
+    @routes.get("/health", response_model=Health, responses=unready)
     async def health() -> Response:
         """Tell state, load and version; 200 when ready, else 503."""
         state = service.state

@@ -117,6 +117,8 @@ class Metrics:
         """
         if block_s <= 0:
             raise ValueError(f"block_s: expected a positive number of seconds, got {block_s}")
+        if self._block_s:
+            raise ValueError("expected one service to watch, got a second one")
         self._registry.register(_ServiceCollector(service, block_s))
         self._block_s = block_s
 

@@ -1,0 +1,209 @@
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from fast_vc_service import __version__
+from fast_vc_service.lifecycle import ServiceState
+from fast_vc_service.server.auth import KeyEntry, KeyRing
+from fast_vc_service.server.http import create_http_app
+from fast_vc_service.server.measurements import Measurements
+from fast_vc_service.server.metrics import Metrics
+from fast_vc_service.sessions.report import PerformanceReport
+
+OPEN = ("/health", "/health/live", "/health/ready", "/version")
+KEYED = ("/metrics", "/tools/performance-report", "/openapi.json")
+
+
+@dataclass
+class FakeService:
+    state: ServiceState = "ready"
+    engine_name: str = "world"
+    live_sessions: int = 3
+    capacity: int = 24
+    started_at: float = field(default_factory=lambda: time.time() - 60)
+    keys: KeyRing = field(default_factory=KeyRing)
+    observer: Measurements = field(
+        default_factory=lambda: Measurements(Metrics(), PerformanceReport())
+    )
+
+
+@pytest.fixture
+def service() -> FakeService:
+    made = FakeService()
+    made.observer.metrics.watch(made, 0.2)
+    return made
+
+
+@pytest.fixture
+def client(service: FakeService) -> Iterator[TestClient]:
+    with TestClient(create_http_app(service), raise_server_exceptions=False) as made:
+        yield made
+
+
+def is_problem(body: dict[str, Any], code: str) -> bool:
+    return set(body) == {"type", "error_code", "message", "details"} and (
+        body["type"],
+        body["error_code"],
+    ) == ("error", code)
+
+
+def test_health_of_a_ready_service(client: TestClient) -> None:
+    answer = client.get("/health")
+    assert answer.status_code == 200
+    told = answer.json()
+    assert told.pop("uptime_s") == pytest.approx(60, abs=5)
+    assert told == {
+        "status": "healthy",
+        "state": "ready",
+        "engine": "world",
+        "sessions": {"live": 3, "capacity": 24},
+        "version": __version__,
+    }
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("state", ["starting", "draining"])
+def test_health_of_a_service_that_admits_nobody(
+    client: TestClient, service: FakeService, state: ServiceState
+) -> None:
+    service.state = state
+    assert client.get("/health/live").status_code == 200
+    for path in ("/health", "/health/ready"):
+        answer = client.get(path)
+        assert answer.status_code == 503
+        assert answer.json()["state"] == state
+        assert int(answer.headers["retry-after"]) > 0
+    assert client.get("/health").json()["status"] == state
+
+
+def test_ready_again_when_the_state_is(client: TestClient, service: FakeService) -> None:
+    service.state = "starting"
+    assert client.get("/health/ready").status_code == 503
+    service.state = "ready"
+    answer = client.get("/health/ready")
+    assert (answer.status_code, answer.json()) == (200, {"state": "ready"})
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
+def test_health_answers_head(client: TestClient, path: str) -> None:
+    assert client.head(path).status_code == 200
+
+
+def test_version_does_not_import_torch(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    told = client.get("/version").json()
+    assert told == {
+        "version": __version__,
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "torch": None,
+    }
+    assert "torch" not in sys.modules
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(__version__="2.13.0"))
+    assert client.get("/version").json()["torch"] == "2.13.0"
+
+
+def test_metrics_are_prometheus_text(client: TestClient, service: FakeService) -> None:
+    service.observer.session_opened()
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert "fast_vc_sessions_opened_total 1.0" in answer.text
+    assert 'fast_vc_state{state="ready"} 1.0' in answer.text
+
+
+def test_performance_report(client: TestClient, service: FakeService) -> None:
+    service.observer.stage("total", 0.040)
+    told = client.get("/tools/performance-report").json()
+    assert told["stages_ms"]["total"]["count"] == 1
+    assert told["stages_ms"]["total"]["median"] == pytest.approx(40)
+    assert told["stages_ms"]["decode"] == dict.fromkeys(
+        ("mean", "median", "min", "max", "std", "p95", "p99")
+    ) | {"count": 0}
+
+
+def test_every_error_is_json_in_one_shape(client: TestClient) -> None:
+    for path in ("/nowhere", "/docs", "/redoc", "/health/", "/tools"):
+        answer = client.get(path, follow_redirects=False)
+        assert answer.status_code == 404, path
+        assert is_problem(answer.json(), "NOT_FOUND")
+    answer = client.post("/health")
+    assert answer.status_code == 405
+    assert "GET" in answer.headers["allow"]
+    assert is_problem(answer.json(), "METHOD_NOT_ALLOWED")
+
+
+def test_a_fault_is_told_without_its_inside(
+    client: TestClient, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> bytes:
+        raise OSError("secret path")
+
+    monkeypatch.setattr(service.observer.metrics, "render", fail)
+    answer = client.get("/metrics")
+    assert answer.status_code == 500
+    assert is_problem(answer.json(), "INTERNAL_ERROR")
+    assert "secret" not in answer.text
+
+
+def test_with_keys_only_health_and_version_are_open(
+    client: TestClient, service: FakeService
+) -> None:
+    service.keys = KeyRing([KeyEntry("a", "alice-secret")], failure_delay_s=0)
+    with TestClient(create_http_app(service)) as locked:
+        for path in OPEN:
+            assert locked.get(path).status_code == 200, path
+        for path in KEYED:
+            for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic x"}):
+                answer = locked.get(path, headers=headers)
+                assert answer.status_code == 401, path
+                assert answer.headers["www-authenticate"].startswith("Bearer")
+                assert is_problem(answer.json(), "AUTH_FAILED")
+                assert "wrong" not in answer.json()["details"]["got"]
+            key = {"Authorization": "Bearer alice-secret"}
+            assert locked.get(path, headers=key).status_code == 200, path
+
+
+def test_a_wrong_key_waits_and_a_missing_one_does_not(service: FakeService) -> None:
+    service.keys = KeyRing([KeyEntry("a", "alice-secret")], failure_delay_s=0.3)
+    with TestClient(create_http_app(service)) as locked:
+        started = time.monotonic()
+        locked.get("/metrics", headers={"Authorization": "Bearer wrong"})
+        waited = time.monotonic() - started
+        assert waited >= 0.3
+        started = time.monotonic()
+        locked.get("/metrics")
+        assert time.monotonic() - started < waited
+
+
+def test_every_route_is_described_with_an_example(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    described = schema["paths"]
+    assert set(described) == {*OPEN, "/metrics", "/tools/performance-report"}
+    for path, operations in described.items():
+        assert set(operations) == {"get"}, path
+        content = operations["get"]["responses"]["200"]["content"]
+        if path == "/metrics":
+            assert set(content) == {"text/plain"}
+            example = content["text/plain"]["example"].splitlines()
+            assert set(example[:2]) < set(client.get(path).text.splitlines())
+            continue
+        reference = content["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
+        example = schema["components"]["schemas"][reference]["examples"][0]
+        assert same_shape(client.get(path).json(), example), path
+
+
+def same_shape(told: Any, example: Any) -> bool:
+    if isinstance(example, dict):
+        return set(example) <= set(told) and all(same_shape(told[k], example[k]) for k in example)
+    return True
+
+
+def test_nothing_is_loaded_from_elsewhere(client: TestClient) -> None:
+    for path in (*OPEN, *KEYED, "/docs", "/redoc"):
+        assert not re.search(r"https?://", client.get(path).text), path
