@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from service import RunningService
 from test_websocket import buzz, hear, pcm16, rest
-from websockets.sync.client import ClientConnection
 
 from fast_vc_service.audio.codecs import make_encoder
 from fast_vc_service.audio.files import audio_info
@@ -28,16 +27,10 @@ def same_shape(told: Any, example: str) -> bool:
     )
 
 
-def opened(service: RunningService, example: str) -> tuple[ClientConnection, dict[str, Any]]:
-    ws = service.connect()
-    ws.send(EXAMPLES[example])
-    return ws, hear(ws)
-
-
 def test_a_whole_session_as_documented(passthrough: RunningService) -> None:
-    ws, ready = opened(passthrough, "config-full")
-    with ws:
-        assert same_shape(ready, "ready")
+    with passthrough.connect() as ws:
+        ws.send(EXAMPLES["config-full"])
+        assert same_shape(hear(ws), "ready")
         audio = pcm16(buzz(24_000, rate=24_000))
         ws.send(audio[:24_000])
         ws.send(EXAMPLES["marker"])
@@ -54,10 +47,11 @@ def test_a_whole_session_as_documented(passthrough: RunningService) -> None:
 
 
 def test_opus_as_documented(passthrough: RunningService) -> None:
-    ws, ready = opened(passthrough, "config-opus")
     encoder = make_encoder("OPUS", 48_000)
     packets = encoder.encode(buzz(48_000, rate=48_000)) + encoder.flush()
-    with ws:
+    with passthrough.connect() as ws:
+        ws.send(EXAMPLES["config-opus"])
+        ready = hear(ws)
         assert same_shape(ready, "ready")
         for packet in packets:
             ws.send(packet)
@@ -70,9 +64,9 @@ def test_opus_as_documented(passthrough: RunningService) -> None:
 
 
 def test_the_smallest_config_and_an_end_without_audio(passthrough: RunningService) -> None:
-    ws, ready = opened(passthrough, "config-minimal")
-    with ws:
-        assert same_shape(ready, "ready")
+    with passthrough.connect() as ws:
+        ws.send(EXAMPLES["config-minimal"])
+        assert same_shape(hear(ws), "ready")
         ws.send(EXAMPLES["end"])
         payloads, texts, code = rest(ws)
     assert (payloads, code) == ([], 1000)
