@@ -70,8 +70,12 @@ async def talk(client: VoiceClient, audio: FloatArray, step: int = 320) -> Float
         await client.end()
 
     speaking = asyncio.create_task(speak())
-    pieces = [samples async for samples in client]
-    await speaking
+    try:
+        pieces = [samples async for samples in client]
+        await speaking
+    finally:
+        await asyncio.wait({speaking})
+        speaking.exception()
     return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
 
 
