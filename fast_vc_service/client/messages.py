@@ -41,7 +41,7 @@ class SessionOptions(TypedDict, total=False):
     api_key: str
     sample_rate: int
     encoding: Encoding
-    opus_frame_duration: float
+    opus_frame_duration: int
     sample_rate_out: int
     voice: str
     encoding_out: Encoding

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
@@ -32,6 +33,13 @@ class TransportProtocol(WebSocketsSansIOProtocol):
         if self.response.status_code == 101:
             extensions = self.scope["extensions"]
             extensions["transport"] = self.transport  # type: ignore[assignment]
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send what the application says."""
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            # A refused upgrade is complete; the base class would log each one as an error.
+            self.handshake_complete = True
 
 
 class DrainingServer(uvicorn.Server):
@@ -95,7 +103,7 @@ def uvicorn_config(
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=1,
         ssl_certfile=tls_cert,
         ssl_keyfile=tls_key,
     )

@@ -18,6 +18,10 @@ from fast_vc_service.server.auth import KeyRing
 from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.sessions.session import SessionLimits
 
+FINISH_S = 3.0
+"""Time the last audio of sessions has that were still live at the drain deadline; together with
+uvicorn's own shutdown it stays within the 5 s that ``fast-vc stop`` waits beyond ``drain_s``."""
+
 
 @dataclass(frozen=True)
 class EdgeLimits:
@@ -161,7 +165,7 @@ class Service:
         for connection in list(self._connections):
             connection.finish()
         # What was received is still converted; a client that does not read is not waited for.
-        await self._wait_until_empty(self.limits.slow_reader_s)
+        await self._wait_until_empty(FINISH_S)
 
     async def _wait_until_empty(self, seconds: float) -> None:
         if self._connections:

@@ -333,15 +333,15 @@ class Connection:
             self._fail(session, _internal_error())
 
     async def _take(self, session: Session, message: str | bytes) -> None:
+        if len(message) > self._limits.max_message_bytes:
+            raise SessionError(
+                ErrorCode.INVALID_AUDIO,
+                "the message is too large",
+                expected=f"at most {self._limits.max_message_bytes} bytes",
+                got=f"{len(message)} bytes",
+                hint="send smaller chunks, 20 ms each",
+            )
         if isinstance(message, bytes):
-            if len(message) > self._limits.max_message_bytes:
-                raise SessionError(
-                    ErrorCode.INVALID_AUDIO,
-                    "the message is too large",
-                    expected=f"at most {self._limits.max_message_bytes} bytes",
-                    got=f"{len(message)} bytes",
-                    hint="send smaller chunks, 20 ms each",
-                )
             await session.feed(message, self._last_message_at)
             self._last_message_at = time.monotonic()
             return

@@ -74,10 +74,8 @@ class Output:
 
 @dataclass(slots=True)
 class _Block:
-    samples: FloatArray
     received_at: float
     due_at: float
-    change: VoiceChange | None
     updates: list[tuple[str, float]]
 
 
@@ -131,8 +129,7 @@ class Session:
         self._packet_samples = start.sample_rate_out // 50 if start.encoding_out == "OPUS" else 0
 
         self._started_at: float | None = None
-        self._waiting: deque[_Block] = deque()
-        self._running: _Block | None = None
+        self._open: deque[_Block] = deque()
         self._changes: dict[int, tuple[VoiceChange, list[tuple[str, float]]]] = {}
         self._markers: deque[tuple[int, str | int]] = deque()
         self._outputs: deque[Output] = deque()
@@ -235,14 +232,14 @@ class Session:
             )
         self._stream.end()
         self._take_blocks(self._clock())
-        self._pump()
+        if self._stream.done:
+            self._finish()
 
     def fail(self, error: SessionError) -> None:
         """End at once: what is already converted is still sent, then ``error``."""
         if self._over:
             return
         self._finished = True
-        self._waiting.clear()
         self._emit(Output(error=error))
         self._room.set()
 
@@ -252,7 +249,6 @@ class Session:
             self._closed = True
             self._finished = True
             self._slot.close()
-            self._waiting.clear()
             self._room.set()
             self._arrived.set()
             if self._recorder is not None:
@@ -373,7 +369,6 @@ class Session:
         if self._stream.blocks_ready:
             self._observer.stage("resample_in", time.perf_counter() - started)
             self._take_blocks(received_at)
-            self._pump()
 
     def _take_blocks(self, received_at: float) -> None:
         while True:
@@ -383,32 +378,25 @@ class Session:
                 return
             on_clock = (self._started_at or received_at) + (index + 1) * self._block_s
             change, updates = self._changes.pop(index, (None, []))
-            self._waiting.append(
-                _Block(block, received_at, max(received_at, on_clock), change, updates)
-            )
+            due_at = max(received_at, on_clock)
+            self._submit(_Block(received_at, due_at, updates), block, change)
 
-    def _pump(self) -> None:
-        """Hand the next block to the scheduler, or finish when there is none left."""
-        if self._over or self._running is not None:
-            return
-        if not self._waiting:
-            if self._stream.done:
-                self._finish()
-            return
-        block = self._running = self._waiting.popleft()
+    def _submit(self, block: _Block, samples: FloatArray, change: VoiceChange | None) -> None:
+        """Hand a block to the scheduler, which keeps the order; results come in it."""
+        self._open.append(block)
         live = self._start.realtime
         self._slot.submit(
-            block.samples,
+            samples,
             self._converted,
             due_at=block.due_at if live else None,
             late_at=block.due_at + self._late_s if live else None,
-            change=block.change,
+            change=change,
         )
 
     def _converted(self, result: Result) -> None:
-        block, self._running = self._running, None
-        if block is None or self._over:
+        if self._over:
             return
+        block = self._open.popleft()
         sent_ms = self._stream.sent_samples / self._stream.rate_out * 1e3
         for voice, pitch_shift in block.updates:
             self._emit(Output(notice=Updated(voice, pitch_shift, sent_ms)))
@@ -432,7 +420,8 @@ class Session:
             self._deliver(payload, block.received_at if payload is payloads[-1] else None)
         self._say_unsaid(WARNING_INTERVAL_S)
         self._room.set()
-        self._pump()
+        if self._stream.done:
+            self._finish()
 
     def _silence(self, reason: str) -> None:
         self._silenced_blocks += 1
@@ -502,7 +491,7 @@ class Session:
     async def _wait_for_room(self) -> None:
         """Hold up the reader while too much is buffered or the client is too far ahead."""
         while not self._over:
-            backlog_s = len(self._waiting) * self._block_s
+            backlog_s = len(self._open) * self._block_s
             ahead_s = 0.0
             if self._start.realtime and self._started_at is not None:
                 elapsed_s = self._clock() - self._started_at

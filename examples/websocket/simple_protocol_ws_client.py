@@ -1,0 +1,80 @@
+"""Stream an audio file through a running service in the simple dialect.
+
+The same as ws_client.py for clients that speak the older, smaller protocol: no hello, no
+statistics, and converted speech always comes back as PCM.
+
+    uv run python examples/websocket/simple_protocol_ws_client.py --stream-id call-4711
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fast_vc_service.client import options
+from fast_vc_service.client.present import run_and_present
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTPUT_DIR = "outputs/ws_client"
+
+
+def main(
+    *,
+    source_wav_path: options.SourceWavPath = ROOT / options.DEFAULT_SOURCE,
+    output_wav_dir: Annotated[
+        Path,
+        typer.Option(
+            help="Where the converted speech and the timeline go.",
+            metavar="FOLDER",
+            show_default=OUTPUT_DIR,
+        ),
+    ] = ROOT / OUTPUT_DIR,
+    stream_id: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the stream, 1 to 128 characters. Default: a random one.", metavar="ID"
+        ),
+    ] = None,
+    encoding: options.EncodingIn = options.Encoding.PCM,
+    samplerate: options.SampleRate = options.DEFAULT_RATE_HZ,
+    url: options.Url = options.DEFAULT_URL,
+    api_key: options.ApiKey = options.DEFAULT_API_KEY,
+    chunk_time: options.ChunkTime = options.DEFAULT_CHUNK_MS,
+    real_time: options.RealTime = True,
+    bitrate: options.Bitrate = options.DEFAULT_BITRATE,
+    frame_duration: options.FrameDuration = options.FRAME_MS,
+    save_output: options.SaveOutput = True,
+    voice: options.VoiceName = None,
+    sample_rate_out: options.SampleRateOut = options.DEFAULT_RATE_HZ,
+    ca_file: options.CaFile = None,
+) -> None:
+    """Stream an audio file through a running service in the simple dialect.
+
+    Prints latency and durations. Exit status 1: the service could not be reached, refused, or
+    failed.
+    """
+    plan = options.make_plan(
+        url=url,
+        dialect="simple",
+        api_key=api_key,
+        session_id=stream_id or uuid.uuid4().hex[:12],
+        voice=voice,
+        encoding=encoding,
+        sample_rate=samplerate,
+        sample_rate_out=sample_rate_out,
+        chunk_ms=chunk_time,
+        real_time=real_time,
+        bitrate=bitrate,
+        frame_ms=frame_duration,
+        ca_file=ca_file,
+    )
+    raise typer.Exit(
+        run_and_present(plan, source_wav_path, output_wav_dir if save_output else None)
+    )
+
+
+if __name__ == "__main__":
+    options.run(main)
