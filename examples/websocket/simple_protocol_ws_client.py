@@ -14,7 +14,9 @@ from typing import Annotated
 
 import typer
 
+from fast_vc_service.audio.opus import FRAME_MS
 from fast_vc_service.client import options
+from fast_vc_service.client.client import DEFAULT_BITRATE, DEFAULT_RATE_HZ, DEFAULT_URL
 from fast_vc_service.client.present import run_and_present
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,16 +41,16 @@ def main(
         ),
     ] = None,
     encoding: options.EncodingIn = options.Encoding.PCM,
-    samplerate: options.SampleRate = options.DEFAULT_RATE_HZ,
-    url: options.Url = options.DEFAULT_URL,
+    samplerate: options.SampleRate = DEFAULT_RATE_HZ,
+    url: options.Url = DEFAULT_URL,
     api_key: options.ApiKey = options.DEFAULT_API_KEY,
     chunk_time: options.ChunkTime = options.DEFAULT_CHUNK_MS,
     real_time: options.RealTime = True,
-    bitrate: options.Bitrate = options.DEFAULT_BITRATE,
-    frame_duration: options.FrameDuration = options.FRAME_MS,
+    bitrate: options.Bitrate = DEFAULT_BITRATE,
+    frame_duration: options.FrameDuration = FRAME_MS,
     save_output: options.SaveOutput = True,
     voice: options.VoiceName = None,
-    sample_rate_out: options.SampleRateOut = options.DEFAULT_RATE_HZ,
+    sample_rate_out: options.SampleRateOut = DEFAULT_RATE_HZ,
     ca_file: options.CaFile = None,
 ) -> None:
     """Stream an audio file through a running service in the simple dialect.

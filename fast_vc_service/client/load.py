@@ -107,14 +107,23 @@ def run_load(
     workers = min(load.workers, load.clients)
     shares = [range(first, load.clients + 1, workers) for first in range(1, workers + 1)]
     processes = [
-        context.Process(target=_work, args=(load, share, told, go), daemon=True)
-        for share in shares
+        context.Process(target=_work, args=(load, share, told, go), daemon=True) for share in shares
     ]
     reports: dict[int, Report] = {}
 
     def finished(report: Report) -> None:
         reports[report.number] = report
         on_done(report)
+
+    def take(item: _Told) -> int:
+        """Pass on what a worker told; 1 when it was that it is there."""
+        if item is None:
+            return 1
+        if isinstance(item, Report):
+            finished(item)
+        else:
+            on_sent(*item)
+        return 0
 
     there = 0
     gone: list[int] = []
@@ -131,12 +140,7 @@ def run_load(
                         finished(_lost(load, number))
                 gone = [i for i, process in enumerate(processes) if process.exitcode is not None]
             else:
-                if item is None:
-                    there += 1
-                elif isinstance(item, Report):
-                    finished(item)
-                else:
-                    on_sent(*item)
+                there += take(item)
             if there + len(gone) >= workers:
                 go.set()
         for process in processes:

@@ -91,7 +91,9 @@ def link_latest(folder: Path) -> None:
         OSError: Links cannot be made, or a real file has the name of one.
     """
     parent = folder.parent
-    ours = re.compile(rf"client\d+_(?:result|stats)\.json|client\d+_output\.wav|{SUMMARY_NAME}|{PLOT_NAME}")
+    ours = re.compile(
+        rf"client\d+_(?:result|stats)\.json|client\d+_output\.wav|{SUMMARY_NAME}|{PLOT_NAME}"
+    )
     for path in parent.iterdir():
         if path.is_symlink() and ours.fullmatch(path.name):
             path.unlink()

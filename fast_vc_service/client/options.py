@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -44,9 +45,7 @@ SampleRate = Annotated[
 Url = Annotated[str, typer.Option(help="Address of the service.", metavar="URL")]
 ApiKey = Annotated[
     str,
-    typer.Option(
-        help="Key, if the service wants one.", metavar="KEY", envvar="FAST_VC_API_KEY"
-    ),
+    typer.Option(help="Key, if the service wants one.", metavar="KEY", envvar="FAST_VC_API_KEY"),
 ]
 ChunkTime = Annotated[
     int,
@@ -64,9 +63,7 @@ RealTime = Annotated[
         help="Send at the pace of speech, or as fast as the service reads.",
     ),
 ]
-Bitrate = Annotated[
-    int, typer.Option(help="Bits a second of Opus that is sent.", metavar="BPS")
-]
+Bitrate = Annotated[int, typer.Option(help="Bits a second of Opus that is sent.", metavar="BPS")]
 FrameDuration = Annotated[
     int,
     typer.Option(
@@ -82,12 +79,8 @@ VoiceName = Annotated[
         "--voice", help="Voice to convert to. Default: the service's own.", metavar="NAME"
     ),
 ]
-SampleRateOut = Annotated[
-    int, typer.Option(help="Hz of the audio that comes back.", metavar="HZ")
-]
-EncodingOut = Annotated[
-    Encoding, typer.Option(help="How audio comes back.", case_sensitive=False)
-]
+SampleRateOut = Annotated[int, typer.Option(help="Hz of the audio that comes back.", metavar="HZ")]
+EncodingOut = Annotated[Encoding, typer.Option(help="How audio comes back.", case_sensitive=False)]
 CaFile = Annotated[
     Path | None,
     typer.Option(
@@ -155,3 +148,10 @@ def make_plan(
         ca_file=ca_file,
         options=options,
     )
+
+
+def run(main: Callable[..., None]) -> None:
+    """Run ``main`` as a command line of its own."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(context_settings={"help_option_names": ["-h", "--help"]})(main)
+    app()

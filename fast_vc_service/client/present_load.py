@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -66,7 +65,9 @@ def run_and_present_load(
     out.print(f"wrote {folder}", markup=False)
     for report in reports:
         if report.error is not None:
-            tell.print(f"client {report.number} failed: {_reason(report)}", style="red", markup=False)
+            tell.print(
+                f"client {report.number} failed: {_reason(report)}", style="red", markup=False
+            )
     return 1 if summary["failed"] else 0
 
 
@@ -87,3 +88,33 @@ def make_run_folder(parent: Path) -> Path:
         else:
             return folder
     raise AssertionError  # count() does not end
+
+
+def _run(load: Load, clip_s: float, tell: Console) -> list[Report]:
+    """Run the clients behind a progress bar of the seconds that all of them have sent."""
+    sent_s: dict[int, float] = {}
+    with Progress(
+        TextColumn("{task.fields[done]} of {task.fields[clients]} clients done"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        console=tell,
+        transient=True,
+    ) as bar:
+        task = bar.add_task("sent", total=clip_s * load.clients, done=0, clients=load.clients)
+        finished: list[Report] = []
+
+        def on_sent(number: int, seconds: float) -> None:
+            sent_s[number] = seconds
+            bar.update(task, completed=sum(sent_s.values()))
+
+        def on_done(report: Report) -> None:
+            finished.append(report)
+            on_sent(report.number, clip_s)
+            bar.update(task, done=len(finished))
+
+        return run_load(load, on_sent, on_done)
+
+
+def _reason(report: Report) -> str:
+    error = report.error or {}
+    return f"{error.get('code', '-')}: {error.get('message', '-')}"

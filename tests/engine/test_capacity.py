@@ -4,10 +4,10 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from stub_converter import StubConverter, stub_voice
 
 from fast_vc_service.contract import FloatArray, State
 from fast_vc_service.engine.capacity import Capacity, LiveCapacity, measure
+from stub_converter import StubConverter, stub_voice
 
 
 def test_a_quick_converter_is_found_to_carry_many_sessions_and_more_with_more_threads() -> None:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from stub_converter import StubConverter, stub_voice
 
 from fast_vc_service.contract import FloatArray
 from fast_vc_service.engine.batching import Result, VoiceChange
 from fast_vc_service.engine.scheduler import Scheduler, Slot
+from stub_converter import StubConverter, stub_voice
 
 
 class Owner:

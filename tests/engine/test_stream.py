@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stub_converter import StubConverter, stub_voice
 
 from fast_vc_service.contract import FloatArray
 from fast_vc_service.engine.stream import Stream, convert_offline
+from stub_converter import StubConverter, stub_voice
 
 RATES = (8000, 11025, 12000, 16000, 22050, 24000, 44100, 48000)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-import lock
 import pytest
+
+import lock
 
 ROOT = Path(__file__).parents[2]
 

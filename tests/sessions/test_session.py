@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from stub_converter import StubConverter, stub_voice
 
 from fast_vc_service.audio.codecs import make_decoder, make_encoder
 from fast_vc_service.contract import FloatArray, Voice
@@ -25,6 +24,7 @@ from fast_vc_service.sessions.events import (
 )
 from fast_vc_service.sessions.observer import Stage
 from fast_vc_service.sessions.session import Output, Session, SessionLimits
+from stub_converter import StubConverter, stub_voice
 
 
 class Silent:
