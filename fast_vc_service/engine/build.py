@@ -51,13 +51,13 @@ class Family:
 
 
 def _build_world(block_ms: int) -> Converter:
-    # Pulses of the lowest voices are 14 ms apart: the SOLA search must cover one of them.
+    # The model carries its pulse phase from window to window, so there is nothing to search for.
     geometry = WindowGeometry(
         block=_samples(block_ms),
-        context=_samples(300),
-        right=_samples(33),
+        context=_samples(280),
+        right=_samples(40),
         fade=_samples(20),
-        search=_samples(14),
+        search=0,
     )
     return WindowConverter(WorldModel(), geometry)
 

@@ -221,7 +221,8 @@ class WindowConverter:
             offset = best_offset(candidate, tail)
         piece = converted[first + offset : first + offset + length].astype(np.float32)
         if tail is not None:
-            piece[: self._fade_out] = crossfade(tail, piece[: self._fade_out])
+            # Equal power may exceed full scale a little.
+            piece[: self._fade_out] = np.clip(crossfade(tail, piece[: self._fade_out]), -1.0, 1.0)
         return piece[: self._block_out], piece[self._block_out :].copy()
 
     def _out(self, samples: int) -> int:

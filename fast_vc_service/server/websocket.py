@@ -236,6 +236,14 @@ class Connection:
                 got=name,
                 available=list(error.available),
             ) from error
+        except ValueError as error:
+            raise SessionError(
+                ErrorCode.UNKNOWN_VOICE,
+                f"the clip of voice {name!r} makes no voice: {error}",
+                expected="one of details.available",
+                got=name,
+                available=self._service.engine.voices.names(),
+            ) from error
 
     async def _lookup_voice(self, name: str) -> Voice:
         voices = self._service.engine.voices

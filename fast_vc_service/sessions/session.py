@@ -89,7 +89,7 @@ class Session:
         stream: Its sample accounting.
         decoder: Client bytes to samples.
         encoder: Samples to client bytes.
-        find_voice: Looks a voice up by name for updates; raises ``LookupError``.
+        find_voice: Looks a voice up by name for updates; raises ``LookupError`` or ``ValueError``.
         limits: Buffer sizes and the late policy.
         observer: Receives measurements.
         recorder: Writes the conversation to disk, or None.
@@ -199,7 +199,7 @@ class Session:
         if update.voice is not None and update.voice != voice.name:
             try:
                 voice = await self._find_voice(update.voice)
-            except LookupError as error:
+            except (LookupError, ValueError) as error:
                 self._warn(WarningCode.UNKNOWN_VOICE, str(error))
                 return
         if update.pitch_shift is not None:
