@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -118,8 +119,13 @@ def _started_s(client: subprocess.Popen[str]) -> float:
 
 
 def _result(client: subprocess.Popen[str], timeout_s: float) -> dict[str, Any]:
-    output, _ = client.communicate(timeout=timeout_s)
-    if client.returncode:
+    # communicate() would lose what the first line's read has buffered.
+    assert client.stdout is not None
+    stop = threading.Timer(timeout_s, client.kill)
+    stop.start()
+    output = client.stdout.read()
+    stop.cancel()
+    if client.wait():
         raise RuntimeError(f"expected the load to finish, got exit status {client.returncode}")
     result: dict[str, Any] = json.loads(output)
     return result

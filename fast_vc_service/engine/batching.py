@@ -76,6 +76,11 @@ class JobQueue:
     def __len__(self) -> int:
         return sum(len(jobs) for jobs in self._waiting.values())
 
+    @property
+    def runnable(self) -> bool:
+        """Whether :meth:`take` would return any job."""
+        return any(channel not in self._running for channel in self._waiting)
+
     def push(self, job: Job) -> None:
         """Queue ``job`` behind the other jobs of its session."""
         self._waiting.setdefault(job.channel, deque()).append(job)

@@ -40,6 +40,7 @@ class Family:
         file_block_ms: Block of the file geometry.
         max_batch: Most sessions a step; 1 for a family that only loops over its batch.
         threads: Model threads; 0 means one a core.
+        gather_ms: How long a ready block waits for others to share its step.
     """
 
     build: Callable[[int], Converter]
@@ -48,6 +49,7 @@ class Family:
     file_block_ms: int
     max_batch: int
     threads: int
+    gather_ms: float = 0.0
 
 
 def _build_world(block_ms: int) -> Converter:
@@ -69,7 +71,9 @@ def _build_passthrough(block_ms: int) -> Converter:
 FAMILIES = {
     # WORLD works session by session on one core; pyworld releases the interpreter lock.
     "world": Family(_build_world, 200, 100, 2000, max_batch=1, threads=0),
-    "passthrough": Family(_build_passthrough, 20, 20, 1000, max_batch=256, threads=1),
+    "passthrough": Family(
+        _build_passthrough, 20, 20, 1000, max_batch=256, threads=1, gather_ms=2.0
+    ),
 }
 
 ENGINES = tuple(FAMILIES)
@@ -222,6 +226,7 @@ def build_engine(
         converter,
         threads=family.threads or cores(),
         max_batch=family.max_batch,
+        gather_s=family.gather_ms / 1e3,
         on_step=stepped,
     )
     voices = VoiceStore(voices_dir, converter, cache_dir, default_voice)

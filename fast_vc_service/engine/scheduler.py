@@ -29,6 +29,7 @@ class Scheduler:
         converter: Shared by all threads; states are never shared.
         threads: Model threads.
         max_batch: Most sessions a step.
+        gather_s: How long the first ready block waits for others to share its step.
         on_step: Called from a model thread after each step with (wall seconds, batch size).
         clock: Monotonic seconds.
     """
@@ -39,10 +40,12 @@ class Scheduler:
         *,
         threads: int,
         max_batch: int,
+        gather_s: float = 0.0,
         on_step: Callable[[float, int], None] = lambda _seconds, _batch: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.converter = converter
+        self._gather_s = gather_s
         self._on_step = on_step
         self._clock = clock
         self._queue = JobQueue(max_batch)
@@ -109,13 +112,17 @@ class Scheduler:
     def _work(self) -> None:
         while True:
             with self._wake:
-                batch = self._queue.take()
-                while not batch and not self._stopping:
+                while not self._queue.runnable and not self._stopping:
                     self._wake.wait()
-                    batch = self._queue.take()
+            if self._gather_s:
+                time.sleep(self._gather_s)
+            with self._wake:
+                batch = self._queue.take()
                 if self._stopping:
                     return
                 owners = {job.channel: self._states[job.channel] for job in batch}
+            if not batch:
+                continue
             results = self._run(batch, [owners[job.channel][0] for job in batch])
             with self._wake:
                 self._queue.finish(batch)

@@ -15,6 +15,7 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 _GROWTH = 1.02
 _FLOOR = 1e-7
 _BINS = 1 + math.ceil(math.log(1e4 / _FLOOR) / math.log(_GROWTH))
+_PENDING = 256
 _LOG_FLOOR = math.log(_FLOOR)
 _LOG_GROWTH = math.log(_GROWTH)
 
@@ -28,30 +29,47 @@ class Histogram:
     range count in the outermost bins).
     """
 
-    __slots__ = ("_bins", "_max", "_mean", "_min", "_squares", "count")
+    __slots__ = ("_bins", "_count", "_max", "_mean", "_min", "_pending", "_squares")
 
     def __init__(self) -> None:
         self._bins = np.zeros(_BINS, np.int64)
+        self._pending: list[float] = []
+        self._count = 0
         self._mean = 0.0
         self._squares = 0.0
         self._min = math.inf
         self._max = 0.0
-        self.count = 0
+
+    @property
+    def count(self) -> int:
+        """How many values were added."""
+        return self._count + len(self._pending)
 
     def add(self, value: float) -> None:
         """Count one value; a negative one (a stepped clock) counts as 0."""
-        value = max(value, 0.0)
-        place = 0
-        if value > _FLOOR:
-            place = min(int((math.log(value) - _LOG_FLOOR) / _LOG_GROWTH), _BINS - 1)
-        self._bins[place] += 1
-        self._min = min(self._min, value)
-        self._max = max(self._max, value)
-        self.count += 1
-        # Welford's recurrence: no cancellation between large sums.
-        offset = value - self._mean
-        self._mean += offset / self.count
-        self._squares += offset * (value - self._mean)
+        self._pending.append(value)
+        if len(self._pending) >= _PENDING:
+            self._fold()
+
+    def _fold(self) -> None:
+        """Sort the pending values into the bins: many at once cost a tenth of one by one."""
+        if not self._pending:
+            return
+        values = np.maximum(np.asarray(self._pending, np.float64), 0.0)
+        self._pending.clear()
+        logs = np.log(np.maximum(values, _FLOOR))
+        places = ((logs - _LOG_FLOOR) / _LOG_GROWTH).astype(np.int64)
+        np.add.at(self._bins, np.minimum(places, _BINS - 1), 1)
+        self._min = min(self._min, float(values.min()))
+        self._max = max(self._max, float(values.max()))
+        # Chan's recurrence: no cancellation between large sums.
+        count, mean = len(values), float(values.mean())
+        total = self._count + count
+        offset = mean - self._mean
+        self._squares += float(((values - mean) ** 2).sum())
+        self._squares += offset**2 * self._count * count / total
+        self._mean += offset * count / total
+        self._count = total
 
     def quantiles(self, *fractions: float) -> list[float]:
         """Return the values at ``fractions`` of the sorted values (nearest rank).
@@ -59,9 +77,10 @@ class Histogram:
         Raises:
             ValueError: Nothing was counted.
         """
-        if not self.count:
+        self._fold()
+        if not self._count:
             raise ValueError("no values counted yet: quantiles need at least one")
-        ranks = [max(math.ceil(fraction * self.count), 1) for fraction in fractions]
+        ranks = [max(math.ceil(fraction * self._count), 1) for fraction in fractions]
         places = np.searchsorted(np.cumsum(self._bins), ranks, side="left")
         middles = _FLOOR * _GROWTH ** (places + 0.5)
         return [float(value) for value in np.clip(middles, self._min, self._max)]
@@ -71,7 +90,8 @@ class Histogram:
 
         Without values every figure is None.
         """
-        if not self.count:
+        self._fold()
+        if not self._count:
             return dict.fromkeys(("mean", "median", "min", "max", "std", "p95", "p99"))
         median, p95, p99 = self.quantiles(0.5, 0.95, 0.99)
         return {
@@ -79,7 +99,7 @@ class Histogram:
             "median": scale * median,
             "min": scale * self._min,
             "max": scale * self._max,
-            "std": scale * math.sqrt(self._squares / self.count),
+            "std": scale * math.sqrt(self._squares / self._count),
             "p95": scale * p95,
             "p99": scale * p99,
         }
