@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from training.data import corpus, fetch
+from training.data import corpus, fetch, real
 from training.data.kokoro import Kokoro
 from training.data.phonemes import LANGUAGES
 from training.data.render import Planner, run
@@ -59,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--styles", type=int, default=2, help="speakers an utterance")
     stage.add_argument("--threads", type=int, default=1)
     stage.set_defaults(run=_render)
+    stage = stages.add_parser("real", help="fetch and decode recorded speech")
+    stage.set_defaults(run=lambda args: real.run(args.root))
     return parser
 
 
