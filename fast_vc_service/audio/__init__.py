@@ -1,0 +1,1 @@
+"""Signal code: codecs, resampling, files; no weights."""

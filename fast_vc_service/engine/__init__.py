@@ -1,0 +1,1 @@
+"""Streaming, windowing and scheduling over any model family."""

@@ -1,0 +1,1 @@
+"""One live conversation: session, recording, reports."""

@@ -1,0 +1,1 @@
+"""The ``world`` family: a signal-processing converter that needs no weights."""

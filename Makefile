@@ -1,0 +1,39 @@
+# Everything runs from .venv, which scripts/setup.sh makes and `uv run` would change: it knows
+# nothing of the CPU build of torch that setup.sh prefers, and would replace it.
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-all lint docs-check clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## install what is missing: uv, libopus, the packages of requirements.lock
+
+$(READY): pyproject.toml requirements.lock scripts/setup.sh
+	@scripts/setup.sh
+	@touch $@
+
+run: $(READY) ## start the service; flags of `fast-vc serve` by ARGS="…"
+	@$(BIN)/fast-vc serve $(ARGS)
+
+test: $(READY) ## run the fast tests; flags of pytest by ARGS="…"
+	$(BIN)/python -m pytest $(ARGS)
+
+test-all: $(READY) ## run all tests, the slow ones too
+	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+
+lint: $(READY) ## style, types and the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs-check: $(READY) ## whether the docs, the lock and the generated pages say what the code does
+	$(BIN)/python scripts/lock.py --check
+	$(BIN)/python scripts/check_docs.py
+
+clean: ## remove what `make` and the tools made; logs: `fast-vc clean`
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

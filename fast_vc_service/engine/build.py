@@ -1,0 +1,239 @@
+"""Makes an engine from plain values: the one place that knows every model family by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fast_vc_service.audio.resample import StreamResampler
+from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, Voice
+from fast_vc_service.engine.capacity import Capacity, LiveCapacity, measure
+from fast_vc_service.engine.scheduler import Post, Scheduler, Slot
+from fast_vc_service.engine.voices import VoiceStore
+from fast_vc_service.engine.window import WindowConverter, WindowGeometry
+from fast_vc_service.models.passthrough.converter import PassthroughConverter
+from fast_vc_service.models.world.model import WorldModel
+
+
+class CapacityError(RuntimeError):
+    """Every slot is taken."""
+
+
+Geometry = Literal["live", "file"]
+
+QUANTUM_MS = 20
+CLIENT_RATE = 48_000
+"""Hz both ways for which ``latency_ms`` is stated."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one engine is built and driven.
+
+    Attributes:
+        build: Makes the converter for a block length in ms.
+        block_ms: Default live block.
+        min_block_ms: Shortest live block it keeps up with.
+        file_block_ms: Block of the file geometry.
+        max_batch: Most sessions a step; 1 for a family that only loops over its batch.
+        threads: Model threads; 0 means one a core.
+    """
+
+    build: Callable[[int], Converter]
+    block_ms: int
+    min_block_ms: int
+    file_block_ms: int
+    max_batch: int
+    threads: int
+
+
+def _build_world(block_ms: int) -> Converter:
+    # Pulses of the lowest voices are 14 ms apart: the SOLA search must cover one of them.
+    geometry = WindowGeometry(
+        block=_samples(block_ms),
+        context=_samples(300),
+        right=_samples(33),
+        fade=_samples(20),
+        search=_samples(14),
+    )
+    return WindowConverter(WorldModel(), geometry)
+
+
+def _build_passthrough(block_ms: int) -> Converter:
+    return PassthroughConverter(block_ms=block_ms, delay_ms=20)
+
+
+FAMILIES = {
+    # WORLD works session by session on one core; pyworld releases the interpreter lock.
+    "world": Family(_build_world, 200, 100, 2000, max_batch=1, threads=0),
+    "passthrough": Family(_build_passthrough, 20, 20, 1000, max_batch=256, threads=1),
+}
+
+ENGINES = tuple(FAMILIES)
+"""Names ``engine`` may have."""
+
+DEVICES = ("cpu",)
+"""Devices the engines of this version can use."""
+
+
+def build_converter(
+    engine: str,
+    *,
+    device: str = "cpu",
+    latency_ms: int | None = None,
+    geometry: Geometry = "live",
+) -> Converter:
+    """Build the converter of ``engine``.
+
+    Args:
+        engine: One of :data:`ENGINES`.
+        device: One of :data:`DEVICES`.
+        latency_ms: Block + delay + resamplers for 48 kHz PCM both ways, rounded down to what
+            whole 20 ms blocks allow; None takes the engine's own. Ignored for files.
+        geometry: ``"live"``, or ``"file"`` with long blocks.
+
+    Raises:
+        ValueError: Unknown engine or device, or a latency out of the engine's range.
+    """
+    if engine not in FAMILIES:
+        raise ValueError(f"engine: expected one of {', '.join(ENGINES)}; got {engine!r}")
+    if device not in DEVICES:
+        raise ValueError(f"device: expected one of {', '.join(DEVICES)}; got {device!r}")
+    family = FAMILIES[engine]
+    if geometry == "file":
+        return family.build(family.file_block_ms)
+    if latency_ms is None:
+        return family.build(family.block_ms)
+    shortest = latency_of(family.build(family.min_block_ms))
+    longest = latency_of(family.build(family.file_block_ms))
+    if not shortest <= latency_ms <= longest:
+        raise ValueError(
+            f"latency_ms: expected {shortest:.0f} to {longest:.0f} for {engine}; got {latency_ms}"
+        )
+    spare = int((latency_ms - shortest) // QUANTUM_MS) * QUANTUM_MS
+    return family.build(family.min_block_ms + spare)
+
+
+def latency_of(converter: Converter) -> float:
+    """Return block + delay + both resamplers in ms, for 48 kHz PCM both ways."""
+    resamplers_s = (
+        StreamResampler(CLIENT_RATE, SAMPLE_RATE_IN).lookahead_s
+        + StreamResampler(converter.sample_rate_out, CLIENT_RATE).lookahead_s
+    )
+    return 1e3 * ((converter.block + converter.delay) / SAMPLE_RATE_IN + resamplers_s)
+
+
+@dataclass
+class Engine:
+    """A converter with its voices and its scheduler, ready to be warmed up.
+
+    Attributes:
+        name: One of :data:`ENGINES`.
+        converter: Shared by all sessions.
+        scheduler: Runs it.
+        voices: What sessions may choose from.
+        max_sessions: Overrides the measured capacity when set.
+    """
+
+    name: str
+    converter: Converter
+    scheduler: Scheduler
+    voices: VoiceStore
+    max_sessions: int | None
+    _live: LiveCapacity | None = None
+
+    @property
+    def capacity(self) -> int:
+        """Live sessions admitted at present; 0 before :meth:`warm_up`."""
+        if self._live is None:
+            return 0
+        return self.max_sessions or self._live.sessions
+
+    def observe_step(self, seconds: float, batch: int) -> None:
+        """Correct the capacity by a live step of ``seconds`` wall time over ``batch`` sessions."""
+        if self._live is not None:
+            self._live.observe(seconds, batch)
+
+    def open(self, voice: Voice, pitch_shift: float, seed: int, *, post: Post) -> Slot:
+        """Take a slot of the scheduler for a new session.
+
+        Raises:
+            CapacityError: All slots are taken.
+        """
+        if self.scheduler.live >= self.capacity:
+            raise CapacityError(f"all {self.capacity} slots are taken")
+        return self.scheduler.open(voice, pitch_shift, seed, post=post)
+
+    def warm_up(self) -> Capacity:
+        """Make the default voice, start the model threads and measure the capacity.
+
+        Blocks for seconds; call it off the event loop.
+
+        Raises:
+            LookupError: The default voice does not exist.
+            ValueError: The default voice's clip cannot make a voice.
+        """
+        voice = self.voices.get(self.voices.default)
+        self.scheduler.start()
+        family = FAMILIES[self.name]
+        threads = family.threads or cores()
+        capacity = measure(self.converter, voice, threads=threads, max_batch=family.max_batch)
+        self._live = LiveCapacity(capacity)
+        return capacity
+
+
+def build_engine(
+    engine: str,
+    *,
+    device: str,
+    latency_ms: int | None,
+    voices_dir: Path,
+    default_voice: str,
+    cache_dir: Path,
+    max_sessions: int | None = None,
+    on_step: Callable[[float, int], None],
+) -> Engine:
+    """Build an engine for live sessions.
+
+    Args:
+        engine: One of :data:`ENGINES`.
+        device: One of :data:`DEVICES`.
+        latency_ms: See :func:`build_converter`.
+        voices_dir: Folder of reference clips; each is a voice.
+        default_voice: Name of the voice of sessions that choose none.
+        cache_dir: Where made voices are kept.
+        max_sessions: Overrides the measured capacity.
+        on_step: Called from a model thread after each step with (wall seconds, batch size).
+
+    Raises:
+        ValueError: See :func:`build_converter`.
+    """
+    converter = build_converter(engine, device=device, latency_ms=latency_ms)
+    family = FAMILIES[engine]
+
+    def stepped(seconds: float, batch: int) -> None:
+        built.observe_step(seconds, batch)
+        on_step(seconds, batch)
+
+    scheduler = Scheduler(
+        converter,
+        threads=family.threads or cores(),
+        max_batch=family.max_batch,
+        on_step=stepped,
+    )
+    voices = VoiceStore(voices_dir, converter, cache_dir, default_voice)
+    built = Engine(engine, converter, scheduler, voices, max_sessions)
+    return built
+
+
+def cores() -> int:
+    """Return the cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _samples(milliseconds: int) -> int:
+    return milliseconds * SAMPLE_RATE_IN // 1000

@@ -1,0 +1,221 @@
+"""One session's sample accounting: client audio in, exact blocks out, exact output back.
+
+A :class:`Stream` has no thread, no clock and no network; it cuts and counts. Whoever drives it
+(a session through the scheduler, or :func:`convert_offline` in a loop) converts the blocks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+
+from fast_vc_service.audio.resample import StreamResampler
+from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, Voice, block_out
+
+
+class Stream:
+    """Cuts a client's audio into converter blocks and puts the answers back in place.
+
+    Counts every sample: after :meth:`end` the output has exactly ``floor(n * out / in + 1/2)``
+    samples for ``n`` input samples (design, law 3), aligned with the input. The converter's delay
+    and the zero padding of the last block are cut here, nowhere else.
+
+    Args:
+        converter: Gives the geometry; the stream never calls it.
+        rate_in: Hz of the audio pushed.
+        rate_out: Hz of the audio returned.
+        trim_delay: False puts :attr:`delay_samples` of silence in front of the output.
+        codec_delay_s: Seconds the codecs around the stream add; part of :attr:`delay_ms`.
+    """
+
+    def __init__(
+        self,
+        converter: Converter,
+        *,
+        rate_in: int,
+        rate_out: int,
+        trim_delay: bool = True,
+        codec_delay_s: float = 0.0,
+    ) -> None:
+        self.rate_in = rate_in
+        self.rate_out = rate_out
+        self.block = converter.block
+        self.received_samples = 0
+        self.sent_samples = 0
+        self.blocks_taken = 0
+        self.blocks_accepted = 0
+        self._block_out = block_out(converter)
+        self._resample_in = StreamResampler(rate_in, SAMPLE_RATE_IN)
+        self._resample_out = StreamResampler(converter.sample_rate_out, rate_out)
+        self._delay = converter.delay
+        self._surplus = converter.delay * converter.sample_rate_out // SAMPLE_RATE_IN
+        self._pieces: deque[FloatArray] = deque()
+        self._buffered = 0
+        self._heard = 0
+        self._ended = False
+        self.delay_ms = 1e3 * (
+            converter.delay / SAMPLE_RATE_IN
+            + self._resample_in.lookahead_s
+            + self._resample_out.lookahead_s
+            + codec_delay_s
+        )
+        self.delay_samples = round(self.delay_ms * rate_out / 1e3)
+        self._lead = 0 if trim_delay else self.delay_samples
+        self._lead_due = self._lead
+
+    @property
+    def blocks_ready(self) -> int:
+        """Whole blocks waiting to be taken."""
+        return self._buffered // self.block
+
+    @property
+    def ended(self) -> bool:
+        """True once :meth:`end` was called."""
+        return self._ended
+
+    @property
+    def done(self) -> bool:
+        """True when the input has ended and its whole output was returned."""
+        return self._ended and self.sent_samples == self.total_samples
+
+    @property
+    def total_samples(self) -> int:
+        """Output samples that the input received so far amounts to, lead-in included."""
+        if not self.received_samples:
+            return 0
+        return self._lead + self._scaled(self.received_samples)
+
+    def push(self, samples: FloatArray) -> None:
+        """Take client audio ``[n]`` at ``rate_in``, any n.
+
+        Raises:
+            RuntimeError: The stream has already ended.
+        """
+        if self._ended:
+            raise RuntimeError("push() after end()")
+        self.received_samples += len(samples)
+        self._keep(self._resample_in.push(samples))
+
+    def end(self) -> None:
+        """End the input: what is buffered is padded with zeros to whole blocks."""
+        if self._ended:
+            return
+        self._ended = True
+        if not self.received_samples:
+            return
+        self._keep(self._resample_in.flush())
+        blocks = -(-(self._heard + self._delay) // self.block)
+        self._keep(np.zeros(blocks * self.block - self._heard, np.float32))
+
+    def take_block(self) -> FloatArray | None:
+        """Return the next block ``[block]`` at 16 kHz, or None while it is incomplete."""
+        if self._buffered < self.block:
+            return None
+        block = np.empty(self.block, np.float32)
+        filled = 0
+        while filled < self.block:
+            piece = self._pieces.popleft()
+            room = self.block - filled
+            if len(piece) > room:
+                self._pieces.appendleft(piece[room:])
+                piece = piece[:room]
+            block[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        self._buffered -= self.block
+        self.blocks_taken += 1
+        return block
+
+    def accept(self, converted: FloatArray) -> FloatArray:
+        """Take the converter's answer to the oldest open block.
+
+        Args:
+            converted: ``[block_out]`` at the converter's output rate.
+
+        Returns:
+            The output samples ``[m]`` at ``rate_out`` that can be sent now.
+
+        Raises:
+            ValueError: Wrong length.
+            RuntimeError: No block is open.
+        """
+        if len(converted) != self._block_out:
+            raise ValueError(f"expected {self._block_out} samples a block, got {len(converted)}")
+        if self.blocks_accepted >= self.blocks_taken:
+            raise RuntimeError("accept() without a block taken")
+        self.blocks_accepted += 1
+        cut = min(self._surplus, len(converted))
+        self._surplus -= cut
+        output = self._resample_out.push(converted[cut:])
+        if self._ended and not self._buffered and self.blocks_accepted == self.blocks_taken:
+            output = np.concatenate([output, self._resample_out.flush()])
+        if self._lead_due:
+            output = np.concatenate([np.zeros(self._lead_due, np.float32), output])
+            self._lead_due = 0
+        output = output[: self.total_samples - self.sent_samples]
+        output = np.clip(output, -1.0, 1.0, dtype=np.float32)
+        self.sent_samples += len(output)
+        return output
+
+    def output_position(self, input_sample: int) -> int:
+        """Index of the output sample that carries input sample ``input_sample``."""
+        return self._lead - (-input_sample * self.rate_out // self.rate_in)
+
+    def block_at(self, input_sample: int) -> int:
+        """Index of the first block that starts at or after input sample ``input_sample``."""
+        return -(-input_sample * SAMPLE_RATE_IN // (self.rate_in * self.block))
+
+    def _scaled(self, samples: int) -> int:
+        return (2 * samples * self.rate_out + self.rate_in) // (2 * self.rate_in)
+
+    def _keep(self, samples: FloatArray) -> None:
+        if len(samples):
+            self._pieces.append(samples)
+            self._buffered += len(samples)
+            self._heard += len(samples)
+
+
+def convert_offline(
+    converter: Converter,
+    voice: Voice,
+    audio: FloatArray,
+    rate_in: int,
+    rate_out: int,
+    *,
+    pitch_shift: float = 0.0,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> FloatArray:
+    """Convert a whole clip through the same Stream that live sessions use.
+
+    Args:
+        converter: Any converter, live or file geometry.
+        voice: Target voice of the converter's family.
+        audio: Mono ``[n]`` at ``rate_in`` Hz.
+        rate_in: Hz of ``audio``.
+        rate_out: Hz of the result.
+        pitch_shift: Semitones.
+        seed: Noise seed.
+        progress: Called with seconds of input converted so far after each block.
+
+    Returns:
+        ``[floor(n * rate_out / rate_in + 1/2)]`` samples.
+    """
+    stream = Stream(converter, rate_in=rate_in, rate_out=rate_out)
+    state = converter.new_state(voice, pitch_shift, seed)
+    pieces: list[FloatArray] = []
+
+    def drain() -> None:
+        while (block := stream.take_block()) is not None:
+            pieces.append(stream.accept(converter.step(block[None], [state])[0]))
+            if progress is not None:
+                progress(min(stream.blocks_accepted * stream.block / SAMPLE_RATE_IN, seconds))
+
+    seconds = len(audio) / rate_in
+    for start in range(0, len(audio), rate_in):
+        stream.push(audio[start : start + rate_in])
+        drain()
+    stream.end()
+    drain()
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)

@@ -1,0 +1,1 @@
+"""The ``passthrough`` family: a delay line that keeps the streaming contract."""

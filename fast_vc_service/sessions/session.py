@@ -1,0 +1,517 @@
+"""One live conversation: decoded audio in, converted audio and notices out.
+
+A :class:`Session` lives on the event loop and knows neither sockets nor wire formats. The edge
+feeds it messages and takes :class:`Output` items in order. Work is driven by callbacks: a block
+that is ready goes to the scheduler, its result is encoded and queued, the next block follows.
+
+Late policy (design): the stream clock starts with the first audio. Input that is further ahead of
+it than ``max_buffered_ms`` is not read (paced). A block of a real-time session that has waited
+``late_ms`` beyond both its receipt and its place on the stream clock is silenced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from fast_vc_service.audio.codecs import CorruptAudioError, Decoder, Encoder
+from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray, Voice
+from fast_vc_service.engine.batching import Result, VoiceChange
+from fast_vc_service.engine.scheduler import Slot
+from fast_vc_service.engine.stream import Stream
+from fast_vc_service.sessions.errors import ErrorCode, SessionError, WarningCode
+from fast_vc_service.sessions.events import (
+    Complete,
+    Marker,
+    MarkerReached,
+    Notice,
+    Start,
+    Update,
+    Updated,
+    Warned,
+)
+from fast_vc_service.sessions.observer import Observer
+from fast_vc_service.sessions.recorder import Recorder
+from fast_vc_service.sessions.report import Histogram
+
+MAX_MARKERS = 64
+MAX_CONCEALED_IN_A_ROW = 5
+MAX_CORRUPT_S = 1.0
+WARNING_INTERVAL_S = 1.0
+SLICE_S = 0.1
+"""Seconds of audio decoded at a time, so that a huge message does not hold up other sessions."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What a session may take.
+
+    Attributes:
+        max_buffered_ms: Audio read but not yet converted, and audio ahead of the stream clock.
+        late_ms: Waiting time after which a block is silenced; None means two blocks.
+    """
+
+    max_buffered_ms: float = 2000.0
+    late_ms: float | None = None
+
+
+@dataclass(slots=True)
+class Output:
+    """One thing to send, in order.
+
+    Exactly one of ``payload``, ``notice`` and ``error`` is set. ``received_at`` (monotonic
+    seconds) is the receipt of the last byte of the block that ``payload`` completes.
+    """
+
+    payload: bytes | None = None
+    notice: Notice | None = None
+    error: SessionError | None = None
+    received_at: float | None = None
+
+
+@dataclass(slots=True)
+class _Block:
+    samples: FloatArray
+    received_at: float
+    due_at: float
+    change: VoiceChange | None
+    updates: list[tuple[str, float]]
+
+
+class Session:
+    """One conversation, from its first sample to its last.
+
+    Args:
+        start: The validated first message.
+        voice: The voice it starts with.
+        slot: Its place in the scheduler; closed by :meth:`close`.
+        stream: Its sample accounting.
+        decoder: Client bytes to samples.
+        encoder: Samples to client bytes.
+        find_voice: Looks a voice up by name for updates; raises ``LookupError``.
+        limits: Buffer sizes and the late policy.
+        observer: Receives measurements.
+        recorder: Writes the conversation to disk, or None.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        start: Start,
+        voice: Voice,
+        slot: Slot,
+        stream: Stream,
+        decoder: Decoder,
+        encoder: Encoder,
+        find_voice: Callable[[str], Awaitable[Voice]],
+        limits: SessionLimits,
+        observer: Observer,
+        recorder: Recorder | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._start = start
+        self._voice = voice
+        self._pitch_shift = start.pitch_shift
+        self._slot = slot
+        self._stream = stream
+        self._decoder = decoder
+        self._encoder = encoder
+        self._find_voice = find_voice
+        self._observer = observer
+        self._recorder = recorder
+        self._clock = clock
+
+        self._block_s = stream.block / SAMPLE_RATE_IN
+        self._max_buffered_s = limits.max_buffered_ms / 1e3
+        self._late_s = 2 * self._block_s if limits.late_ms is None else limits.late_ms / 1e3
+        self._packet_samples = start.sample_rate_out // 50 if start.encoding_out == "OPUS" else 0
+
+        self._started_at: float | None = None
+        self._waiting: deque[_Block] = deque()
+        self._running: _Block | None = None
+        self._changes: dict[int, tuple[VoiceChange, list[tuple[str, float]]]] = {}
+        self._markers: deque[tuple[int, str | int]] = deque()
+        self._outputs: deque[Output] = deque()
+        self._queued_s = 0.0
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._finished = False
+        self._closed = False
+        self._last_word: SessionError | None = None
+
+        self._encoded_packets = 0
+        self._delivered_samples = 0
+        self._concealed_in_a_row = 0
+        self._corrupt_in_a_row_s = 0.0
+        self._concealed_s = 0.0
+        self._silenced_blocks = 0
+        self._warned_at: dict[WarningCode, float] = {}
+        self._unsaid: dict[WarningCode, str] = {}
+        self._latency_s = Histogram()
+        self._rtf = Histogram()
+
+    # ------------------------------------------------------------------ input
+
+    async def feed(self, payload: bytes, received_at: float) -> None:
+        """Take one binary message, then wait until there is room for more.
+
+        Args:
+            payload: PCM bytes, or one Opus packet (empty: a lost one).
+            received_at: Monotonic seconds of its receipt.
+
+        Raises:
+            SessionError: INVALID_AUDIO after a second of undecodable packets.
+        """
+        if self._over:
+            return
+        if self._started_at is None and payload:
+            self._started_at = received_at
+        if self._start.encoding == "OPUS":
+            self._push(self._decode_packet(payload), received_at)
+            await self._wait_for_room()
+            return
+        step = max(1, int(SLICE_S * self._start.sample_rate)) * self._start.bit_depth // 8
+        for begin in range(0, len(payload), step):
+            piece = payload if len(payload) <= step else payload[begin : begin + step]
+            self._push(self._decoder.decode(piece), received_at)
+            await self._wait_for_room()
+            if self._over:
+                return
+
+    def mark(self, marker: Marker) -> None:
+        """Answer ``marker`` when the output has come this far."""
+        if self._over:
+            return
+        if len(self._markers) >= MAX_MARKERS:
+            self._warn(WarningCode.TOO_MANY_MARKERS, f"at most {MAX_MARKERS} markers may wait")
+            return
+        position = self._stream.output_position(self._stream.received_samples)
+        self._markers.append((position, marker.id))
+        self._answer_markers()
+
+    async def update(self, update: Update) -> None:
+        """Change voice or pitch from the first block boundary at or after this place."""
+        if self._over:
+            return
+        voice = self._voice
+        if update.voice is not None and update.voice != voice.name:
+            try:
+                voice = await self._find_voice(update.voice)
+            except LookupError as error:
+                self._warn(WarningCode.UNKNOWN_VOICE, str(error))
+                return
+        if update.pitch_shift is not None:
+            self._pitch_shift = update.pitch_shift
+        self._voice = voice
+        index = self._stream.block_at(self._stream.received_samples)
+        _, earlier = self._changes.get(index, (None, []))
+        change = VoiceChange(voice, self._pitch_shift)
+        self._changes[index] = (change, [*earlier, (voice.name, self._pitch_shift)])
+
+    def warn(self, code: WarningCode, message: str) -> None:
+        """Tell the client of something that was refused and changed nothing."""
+        if not self._over:
+            self._warn(code, message)
+
+    def notify(self, notice: Notice) -> None:
+        """Queue a notice that is not about this session's audio."""
+        if not self._over:
+            self._emit(Output(notice=notice))
+
+    def end(self, last_word: SessionError | None = None) -> None:
+        """No more input; the rest is converted, then comes ``complete`` (or ``last_word``)."""
+        if self._over or self._stream.ended:
+            return
+        self._last_word = last_word
+        if self._decoder.pending_bytes():
+            self._warn(
+                WarningCode.PARTIAL_SAMPLE,
+                f"{self._decoder.pending_bytes()} bytes at the end are no whole sample: dropped",
+            )
+        self._stream.end()
+        self._take_blocks(self._clock())
+        self._pump()
+
+    def fail(self, error: SessionError) -> None:
+        """End at once: what is already converted is still sent, then ``error``."""
+        if self._over:
+            return
+        self._finished = True
+        self._waiting.clear()
+        self._emit(Output(error=error))
+        self._room.set()
+
+    def close(self) -> None:
+        """Give everything back at once; idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._finished = True
+            self._slot.close()
+            self._waiting.clear()
+            self._room.set()
+            self._arrived.set()
+            if self._recorder is not None:
+                self._recorder.close()
+
+    # ----------------------------------------------------------------- output
+
+    async def next_output(self) -> Output | None:
+        """Return the next thing to send; None when the session is over and all was taken."""
+        while not self._outputs:
+            if self._finished:
+                return None
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._outputs.popleft()
+
+    def handed_over(self, output: Output) -> None:
+        """Count ``output`` as given to the transport."""
+        if output.payload is None:
+            return
+        self._queued_s -= self._duration_s(output.payload)
+        self._room.set()
+        if output.received_at is not None:
+            latency_s = self._clock() - output.received_at
+            self._latency_s.add(latency_s)
+            self._observer.stage("total", latency_s)
+
+    def complete(self) -> Complete:
+        """Sum the session up (spec: ``complete.stats``)."""
+        latency = self._latency_s.summary(scale=1e3)
+        rtf = self._rtf.summary()
+        silenced_ms = self._silenced_ms
+        return Complete(
+            total_processed_ms=self._processed_ms,
+            chunks_processed=self._stream.blocks_accepted,
+            average_latency_ms=latency["mean"] or 0.0,
+            received_ms=self._received_ms,
+            sent_ms=self._sent_ms,
+            sent_samples=self._delivered_samples,
+            silenced_ms=silenced_ms,
+            concealed_ms=self._concealed_s * 1e3,
+            latency_p50_ms=latency["median"] or 0.0,
+            latency_p95_ms=latency["p95"] or 0.0,
+            latency_p99_ms=latency["p99"] or 0.0,
+            real_time_factor=rtf,
+            is_real_time=(rtf["p95"] is None or rtf["p95"] < 1) and silenced_ms == 0,
+        )
+
+    @property
+    def paced(self) -> bool:
+        """True while the session itself holds up the reading of input."""
+        return not self._room.is_set() and not self._over
+
+    # ---------------------------------------------------------------- private
+
+    @property
+    def _over(self) -> bool:
+        return self._finished or self._closed
+
+    @property
+    def _received_ms(self) -> float:
+        return self._stream.received_samples / self._stream.rate_in * 1e3
+
+    @property
+    def _sent_ms(self) -> float:
+        return self._delivered_samples / self._stream.rate_out * 1e3
+
+    @property
+    def _processed_ms(self) -> float:
+        return min(self._stream.blocks_accepted * self._block_s * 1e3, self._received_ms)
+
+    @property
+    def _silenced_ms(self) -> float:
+        return self._silenced_blocks * self._block_s * 1e3
+
+    def _decode_packet(self, payload: bytes) -> FloatArray:
+        if not payload:
+            self._concealed_in_a_row += 1
+            if self._concealed_in_a_row > MAX_CONCEALED_IN_A_ROW:
+                self._warn(
+                    WarningCode.CORRUPT_AUDIO,
+                    f"more than {MAX_CONCEALED_IN_A_ROW} lost packets in a row: ignored",
+                )
+                return self._decoder.conceal()[:0]
+            return self._concealed()
+        self._concealed_in_a_row = 0
+        started = time.perf_counter()
+        try:
+            samples = self._decoder.decode(payload)
+        except CorruptAudioError as error:
+            self._warn(WarningCode.CORRUPT_AUDIO, str(error))
+            samples = self._concealed()
+            lost_s = len(samples) / self._stream.rate_in or self._start.opus_frame_duration / 1e3
+            self._corrupt_in_a_row_s += lost_s
+            if self._corrupt_in_a_row_s >= MAX_CORRUPT_S:
+                raise SessionError(
+                    ErrorCode.INVALID_AUDIO,
+                    "a second of packets in a row could not be decoded",
+                    expected="one raw Opus packet a message",
+                    got=str(error),
+                    hint="send packets without a container (no Ogg), or encoding PCM",
+                ) from error
+        else:
+            self._corrupt_in_a_row_s = 0.0
+        self._observer.stage("decode", time.perf_counter() - started)
+        return samples
+
+    def _concealed(self) -> FloatArray:
+        samples = self._decoder.conceal()
+        self._concealed_s += len(samples) / self._stream.rate_in
+        return samples
+
+    def _push(self, samples: FloatArray, received_at: float) -> None:
+        started = time.perf_counter()
+        self._stream.push(samples)
+        if self._recorder is not None:
+            self._recorder.input(samples, self._received_ms)
+        if self._stream.blocks_ready:
+            self._observer.stage("resample_in", time.perf_counter() - started)
+            self._take_blocks(received_at)
+            self._pump()
+
+    def _take_blocks(self, received_at: float) -> None:
+        while True:
+            index = self._stream.blocks_taken
+            block = self._stream.take_block()
+            if block is None:
+                return
+            on_clock = (self._started_at or received_at) + (index + 1) * self._block_s
+            change, updates = self._changes.pop(index, (None, []))
+            self._waiting.append(
+                _Block(block, received_at, max(received_at, on_clock), change, updates)
+            )
+
+    def _pump(self) -> None:
+        """Hand the next block to the scheduler, or finish when there is none left."""
+        if self._over or self._running is not None:
+            return
+        if not self._waiting:
+            if self._stream.done:
+                self._finish()
+            return
+        block = self._running = self._waiting.popleft()
+        live = self._start.realtime
+        self._slot.submit(
+            block.samples,
+            self._converted,
+            due_at=block.due_at if live else None,
+            late_at=block.due_at + self._late_s if live else None,
+            change=block.change,
+        )
+
+    def _converted(self, result: Result) -> None:
+        block, self._running = self._running, None
+        if block is None or self._over:
+            return
+        sent_ms = self._stream.sent_samples / self._stream.rate_out * 1e3
+        for voice, pitch_shift in block.updates:
+            self._emit(Output(notice=Updated(voice, pitch_shift, sent_ms)))
+        self._observer.stage("queue", result.queued_s)
+        if result.silenced is None:
+            self._observer.stage("step", result.step_s)
+            self._rtf.add(result.step_s / self._block_s)
+        else:
+            self._silence(result.silenced)
+        started = time.perf_counter()
+        samples = self._stream.accept(result.samples)
+        resampled = time.perf_counter()
+        payloads = self._encoder.encode(samples)
+        if self._stream.done:
+            payloads += self._encoder.flush()
+        self._observer.stage("resample_out", resampled - started)
+        self._observer.stage("encode", time.perf_counter() - resampled)
+        if self._recorder is not None:
+            self._recorder.output(samples, self._stream.sent_samples / self._stream.rate_out * 1e3)
+        for payload in payloads:
+            self._deliver(payload, block.received_at if payload is payloads[-1] else None)
+        self._say_unsaid(WARNING_INTERVAL_S)
+        self._room.set()
+        self._pump()
+
+    def _silence(self, reason: str) -> None:
+        self._silenced_blocks += 1
+        self._observer.late(1)
+        if reason == "late":
+            self._warn(
+                WarningCode.LATE, "the service could not keep up: silence stands for some audio"
+            )
+        else:
+            self._warn(
+                WarningCode.CONVERSION_FAILED,
+                "a block could not be converted: silence stands for it",
+            )
+
+    def _deliver(self, payload: bytes, received_at: float | None) -> None:
+        self._queued_s += self._duration_s(payload)
+        self._emit(Output(payload=payload, received_at=received_at))
+        if self._packet_samples:
+            self._encoded_packets += 1
+            encoded = self._encoded_packets * self._packet_samples - self._encoder.pre_skip_samples
+            self._delivered_samples = max(0, min(encoded, self._stream.sent_samples))
+        else:
+            self._delivered_samples = self._stream.sent_samples
+        self._answer_markers()
+
+    def _answer_markers(self, *, all_of_them: bool = False) -> None:
+        while self._markers and (all_of_them or self._markers[0][0] < self._delivered_samples):
+            _, marker = self._markers.popleft()
+            self._emit(Output(notice=MarkerReached(marker, self._received_ms, self._sent_ms)))
+
+    def _finish(self) -> None:
+        self._answer_markers(all_of_them=True)
+        self._say_unsaid(0.0)
+        if self._last_word is not None:
+            self._emit(Output(error=self._last_word))
+        self._finished = True
+        self._arrived.set()
+        self._room.set()
+
+    def _warn(self, code: WarningCode, message: str) -> None:
+        """Queue a warning, but no more than one a second and code."""
+        now = self._clock()
+        if now - self._warned_at.get(code, float("-inf")) < WARNING_INTERVAL_S:
+            self._unsaid[code] = message
+            return
+        self._warned_at[code] = now
+        self._unsaid.pop(code, None)
+        self._emit(Output(notice=Warned(code, message, self._silenced_ms)))
+
+    def _say_unsaid(self, quiet_s: float) -> None:
+        """Say the coalesced warnings whose code was not used for ``quiet_s``."""
+        now = self._clock()
+        for code in [c for c in self._unsaid if now - self._warned_at[c] >= quiet_s]:
+            self._warned_at[code] = now
+            message = self._unsaid.pop(code)
+            self._emit(Output(notice=Warned(code, message, self._silenced_ms)))
+
+    def _emit(self, output: Output) -> None:
+        self._outputs.append(output)
+        self._arrived.set()
+
+    def _duration_s(self, payload: bytes) -> float:
+        if self._packet_samples:
+            return 0.02
+        return len(payload) / (2 * self._stream.rate_out)
+
+    async def _wait_for_room(self) -> None:
+        """Hold up the reader while too much is buffered or the client is too far ahead."""
+        while not self._over:
+            backlog_s = len(self._waiting) * self._block_s
+            ahead_s = 0.0
+            if self._start.realtime and self._started_at is not None:
+                elapsed_s = self._clock() - self._started_at
+                ahead_s = self._received_ms / 1e3 - elapsed_s - self._max_buffered_s
+            if max(backlog_s, self._queued_s) < self._max_buffered_s and ahead_s <= 0:
+                self._room.set()
+                return
+            self._room.clear()
+            try:
+                await asyncio.wait_for(self._room.wait(), ahead_s if ahead_s > 0 else None)
+            except TimeoutError:
+                continue

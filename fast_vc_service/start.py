@@ -1,0 +1,182 @@
+"""How a service starts: checked, alone on its port, visible from outside, then warm.
+
+Until the application has taken the signals over, a signal ends the process at once: nothing has
+been promised to anybody yet. So ``fast-vc stop`` works while torch is still being imported.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from fast_vc_service import logs
+from fast_vc_service.errors import ServiceError, SettingsError
+from fast_vc_service.lifecycle import (
+    ServiceInfo,
+    ServiceInfoFile,
+    bind_socket,
+    find_services,
+    is_loopback,
+    service_url,
+    this_process,
+)
+from fast_vc_service.settings import LoadedSettings, Settings
+
+
+def serve(loaded: LoadedSettings) -> int:
+    """Run the service until it is stopped; returns its exit status.
+
+    Raises:
+        SettingsError: The settings do not allow a start.
+        ServiceError: The port is taken.
+    """
+    check(loaded)
+    settings = loaded.settings
+    refuse_second(settings)
+    sock = bind_socket(settings.host, settings.port)
+    port = int(sock.getsockname()[1])
+    info = ServiceInfoFile(settings.temp_dir, describe(loaded, port))
+    _end_on_signal(info)
+    try:
+        _write(info)
+        settings = with_certificate(settings, port)
+        start_logs(settings, Path(info.info.log_path))
+        from fast_vc_service import app  # imports torch: only once the port is ours
+
+        return app.serve(settings, info, sock)
+    finally:
+        info.remove()
+        sock.close()
+
+
+def check(loaded: LoadedSettings) -> None:
+    """Refuse settings that are right one by one but do not make a service.
+
+    Raises:
+        SettingsError: Open to others without keys, or a file or a voice is missing.
+    """
+    settings, sources = loaded.settings, loaded.sources
+    if not (is_loopback(settings.host) or settings.api_keys or settings.allow_anonymous):
+        raise SettingsError(
+            f"host: expected a loopback address while there are no api_keys, got "
+            f"'{settings.host}' ({sources['host']}); configure api_keys, or let everyone in "
+            "with --allow-anonymous"
+        )
+    for name in ("tls_cert", "tls_key"):
+        path = getattr(settings, name)
+        if path is not None and not os.access(path, os.R_OK):
+            raise SettingsError(
+                f"{name}: expected a readable PEM file, got '{path}' ({sources[name]})"
+            )
+    folder = settings.voices_dir
+    if not folder.is_dir():
+        raise SettingsError(
+            f"voices_dir: expected a folder of reference clips, got '{folder}' "
+            f"({sources['voices_dir']})"
+        )
+    names = sorted({path.stem for path in folder.iterdir() if path.is_file()})
+    if settings.default_voice not in names:
+        close = difflib.get_close_matches(settings.default_voice, names, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise SettingsError(
+            f"default_voice: expected a clip of that name in {folder}, got "
+            f"'{settings.default_voice}' ({sources['default_voice']}){hint}"
+        )
+
+
+def refuse_second(settings: Settings) -> None:
+    """Refuse a port on which a service of ours runs already.
+
+    Raises:
+        ServiceError: It says who runs there.
+    """
+    for other in find_services(settings.temp_dir, settings.port).running:
+        raise ServiceError(
+            f"port {other.port} is taken: fast-vc-service runs there already (process "
+            f"{other.master_pid}, {other.state}, {other.env_profile or other.config_path}, "
+            f"{other.url}); stop it with `fast-vc stop --port {other.port}` or choose another "
+            "with --port"
+        )
+
+
+def describe(loaded: LoadedSettings, port: int) -> ServiceInfo:
+    """Return what this process tells about itself as it starts on ``port``."""
+    settings = loaded.settings
+    pid, create_time = this_process()
+    tls = settings.tls_self_signed or settings.tls_cert is not None
+    return ServiceInfo(
+        master_pid=pid,
+        create_time=create_time,
+        host=settings.host,
+        port=port,
+        start_time=time.time(),
+        env_profile=loaded.profile,
+        config_path=str(loaded.config_path) if loaded.config_path else None,
+        state="starting",
+        url=service_url(settings.host, port, tls=tls),
+        engine=settings.engine,
+        drain_s=settings.drain_s,
+        log_path=str(settings.logs_dir / f"fast_vc_service_{port}.log"),
+        outputs_dir=str(settings.outputs_dir),
+    )
+
+
+def with_certificate(settings: Settings, port: int) -> Settings:
+    """Return ``settings`` with ``tls_cert`` and ``tls_key`` set when a certificate is to be made.
+
+    Raises:
+        SettingsError: ``temp_dir`` cannot be written.
+    """
+    if not settings.tls_self_signed:
+        return settings
+    from fast_vc_service.tls import self_signed
+
+    try:
+        certificate, key = self_signed(settings.temp_dir, settings.host, port)
+    except OSError as error:
+        raise SettingsError(f"temp_dir: expected a folder to write to, got: {error}") from error
+    return settings.model_copy(update={"tls_cert": certificate, "tls_key": key})
+
+
+def start_logs(settings: Settings, file: Path) -> None:
+    """Begin to log as ``settings`` say.
+
+    Raises:
+        SettingsError: ``logs_dir`` cannot be written.
+    """
+    keys = (key.key.get_secret_value() for key in settings.api_keys)
+    try:
+        logs.configure(
+            level=settings.log_level,
+            file=file,
+            as_json=settings.log_json,
+            rotation_mb=settings.log_rotation_mb,
+            retention_days=settings.log_retention_days,
+            secrets=keys,
+        )
+    except OSError as error:
+        raise SettingsError(f"logs_dir: expected a folder to write to, got: {error}") from error
+
+
+def _end_on_signal(info: ServiceInfoFile) -> None:
+    def end(_number: int, _frame: FrameType | None) -> None:
+        info.remove()
+        sys.stderr.write("fast-vc: stopped while starting\n")
+        sys.stderr.flush()
+        # An exception could be swallowed by whichever import it interrupts.
+        os._exit(0)
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+
+
+def _write(info: ServiceInfoFile) -> None:
+    try:
+        info.write()
+    except OSError as error:
+        raise SettingsError(f"temp_dir: expected a folder to write to, got: {error}") from error

@@ -1,0 +1,132 @@
+"""The register: neutral first, learned slowly, then frozen."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fast_vc_service.audio.pitch import (
+    FROZEN_AFTER_S,
+    MAX_SEMITONES_PER_S,
+    NEUTRAL_F0_HZ,
+    NEUTRAL_SPREAD,
+    Register,
+    semitones,
+    track,
+)
+
+FRAME_S = 0.005
+
+
+def frames(f0_hz: float, seconds: float) -> np.ndarray:
+    return np.full(round(seconds / FRAME_S), f0_hz)
+
+
+def moved(register: Register) -> float:
+    """Semitones from the neutral prior."""
+    return semitones(math.exp(register.median_log_f0), NEUTRAL_F0_HZ)
+
+
+def test_semitones() -> None:
+    assert semitones(440, 220) == 12
+    assert semitones(100, 200) == -12
+
+
+def test_neutral_until_half_a_second_of_voice() -> None:
+    register = track(Register(), frames(220, 0.495), FRAME_S)
+    assert register.median_log_f0 == Register().median_log_f0
+    assert register.spread == NEUTRAL_SPREAD
+    later = track(register, frames(220, 0.01), FRAME_S)
+    assert later.median_log_f0 > register.median_log_f0
+
+
+def test_silence_between_words_does_not_count_as_voice() -> None:
+    words = np.tile(np.concatenate([frames(220, 0.1), frames(0, 0.5)]), 4)
+    register = track(Register(), words, FRAME_S)
+    assert register.median_log_f0 == Register().median_log_f0
+
+
+@pytest.mark.parametrize("f0_hz", [75, 110, 159, 240, 400])
+def test_arrives_at_the_median(f0_hz: float) -> None:
+    register = track(Register(), frames(f0_hz, 10), FRAME_S)
+    assert abs(semitones(math.exp(register.median_log_f0), f0_hz)) < 0.1
+
+
+def test_octave_errors_do_not_pull_it_away() -> None:
+    f0 = frames(120.0, 8)
+    f0[::5] *= 2
+    f0[1::7] /= 2
+    register = track(Register(), f0, FRAME_S)
+    assert abs(semitones(math.exp(register.median_log_f0), 120)) < 0.2
+
+
+def test_moves_at_most_two_semitones_a_second() -> None:
+    register, places = Register(), [0.0]
+    for _ in range(1000):
+        register = track(register, frames(300, FRAME_S), FRAME_S)
+        places.append(moved(register))
+    steps = np.diff(places)
+    assert steps.max() <= MAX_SEMITONES_PER_S * FRAME_S * (1 + 1e-9)
+    assert places[-1] == pytest.approx(4.5 * MAX_SEMITONES_PER_S, abs=0.05)
+
+
+def test_freezes_after_ten_seconds_of_voice() -> None:
+    register = track(Register(), frames(120, 9.99), FRAME_S)
+    assert not register.frozen
+    register = track(register, frames(120, 0.02), FRAME_S)
+    assert register.frozen
+    assert register.voiced_s == pytest.approx(FROZEN_AFTER_S)
+    assert track(register, frames(300, 30), FRAME_S) == register
+
+
+def test_gets_to_the_frozen_median_even_when_that_takes_longer() -> None:
+    register = track(Register(), frames(1000, 10), FRAME_S)
+    assert register.frozen
+    assert 15 < moved(register) < semitones(1000, NEUTRAL_F0_HZ) - 5
+    register = track(register, frames(0, 10), FRAME_S)
+    assert moved(register) == pytest.approx(semitones(1000, NEUTRAL_F0_HZ), abs=0.1)
+
+
+@given(seed=st.integers(0, 20), cuts=st.lists(st.integers(0, 3000), max_size=12))
+def test_cutting_frames_into_calls_makes_no_difference(seed: int, cuts: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    f0 = 150 * np.exp(0.3 * rng.standard_normal(3000))
+    f0[rng.random(3000) < 0.3] = 0
+    whole = track(Register(), f0, FRAME_S)
+    register = Register()
+    for first, last in pairwise([0, *sorted(cuts), 3000]):
+        register = track(register, f0[first:last], FRAME_S)
+    assert register == whole
+    assert register.spread == whole.spread
+
+
+def test_agrees_with_the_median_and_spread_of_all_values() -> None:
+    f0 = np.exp(np.random.default_rng(1).normal(math.log(150), 0.2, 1900))
+    register = track(Register(), f0, FRAME_S)
+    assert register.median_log_f0 == pytest.approx(np.median(np.log(f0)), abs=0.003)
+    expected = NEUTRAL_SPREAD + (0.2 - NEUTRAL_SPREAD) * 9.5 / 11.5
+    assert register.spread == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize("values", [[], [0.0] * 500, [np.nan] * 500, [np.inf, -np.inf, -5.0, 1e9]])
+def test_no_voice_is_neutral_and_finite(values: list[float]) -> None:
+    register = track(Register(), np.array(values), FRAME_S)
+    assert register == Register()
+    assert math.isfinite(register.median_log_f0)
+    assert register.spread == NEUTRAL_SPREAD
+
+
+def test_the_argument_is_not_changed_and_memory_is_bounded() -> None:
+    first = track(Register(), frames(100, 1), FRAME_S)
+    before = first.median_log_f0, first.voiced_s, first._counts
+    later = track(first, frames(200, 100), FRAME_S)
+    assert (first.median_log_f0, first.voiced_s, first._counts) == before
+    assert len(later._counts) == len(Register()._counts) < 1000
+
+
+def test_edges_of_the_range_are_heard() -> None:
+    for f0_hz in (50.0, 1099.9):
+        assert track(Register(), frames(f0_hz, 1), FRAME_S).voiced_s == pytest.approx(1)
