@@ -136,7 +136,8 @@ def telephone(x: FloatArray, rate_hz: int, codec: Callable[[FloatArray], FloatAr
     """A telephone line: 300 to 3400 Hz, 8 kHz, and one of the codecs above."""
     narrow = _resample(band_limit(x, 300.0, 3400.0, rate_hz), rate_hz, _TELEPHONE_HZ)
     peak = max(1.0, float(np.abs(narrow).max()))
-    return _fit(_resample(codec(narrow / peak) * np.float32(peak), _TELEPHONE_HZ, rate_hz), len(x))
+    coded = codec(np.asarray(narrow / peak, np.float32)) * np.float32(peak)
+    return _fit(_resample(coded, _TELEPHONE_HZ, rate_hz), len(x))
 
 
 def opus(x: FloatArray, bitrate: int, rate_hz: int) -> FloatArray:
@@ -158,7 +159,8 @@ def opus(x: FloatArray, bitrate: int, rate_hz: int) -> FloatArray:
     decoded = b"".join(
         decoder.decode(encoder.encode(packet.tobytes(), frame), frame) for packet in packets
     )
-    return _fit(np.frombuffer(decoded, "<i2")[skip:].astype(np.float32) / 32768, len(x))
+    samples = np.frombuffer(decoded, "<i2")[skip:].astype(np.float32)
+    return _fit(samples / np.float32(32768), len(x))
 
 
 def change_speed(x: FloatArray, factor: float) -> FloatArray:
@@ -182,7 +184,9 @@ def shift_pitch(x: FloatArray, pitch: float, formants: float, rate_hz: int) -> F
     low = source.astype(int)
     high, part = np.minimum(low + 1, bins[-1]), source - low
     warped = np.exp((1 - part) * np.log(envelope[:, low]) + part * np.log(envelope[:, high]))
-    y = pyworld.synthesize(f0 * pitch, warped, aperiodicity, rate_hz, frame_period=5.0)
+    y = pyworld.synthesize(
+        f0 * pitch, np.ascontiguousarray(warped), aperiodicity, rate_hz, frame_period=5.0
+    )
     return _fit(y.astype(np.float32), len(x))
 
 
