@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,12 +30,13 @@ from fast_vc_service.models.nano.content import (
 )
 from training import checkpoint, curves
 from training.batches import Batch, Library, roughen
-from training.data.__main__ import DEFAULT_ROOT
 from training.features import UNSURE, VOICED
+from training.paths import DEFAULT_ROOT
 from training.phones import IGNORED
 
 PHONE_WEIGHT, PITCH_WEIGHT, VOICING_WEIGHT, PAIR_WEIGHT = 1.0, 0.2, 0.3, 0.5
 LABEL_SMOOTHING = 0.05
+SAVE_EVERY = 500
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,8 @@ def evaluate(
                 figures = measure(answer, moved)
                 if kind == "synthetic":
                     parts = losses(answer, moved, network.delay_frames)
-                    figures["phone_loss"] = (float(parts["phone"]), 1.0)
-                    figures["pair_distance"] = (float(parts["pair"]), 1.0)
+                    figures["phone_loss"] = (parts["phone"].item(), 1.0)
+                    figures["pair_distance"] = (parts["pair"].item(), 1.0)
                 else:
                     figures.pop("phone_accuracy")
                 for name, (value, count) in figures.items():
@@ -220,20 +221,22 @@ def run(
         step += 1
         average.update(network, step)
         for name, part in parts.items():
-            running[name] = running.get(name, float(part)) * 0.98 + 0.02 * float(part)
+            value = part.item()
+            running[name] = running.get(name, value) * 0.98 + 0.02 * value
         if step % 50 == 0:
             seconds = (step - first) * schedule.pairs * 2 * schedule.frames * 0.02
             record: dict[str, Any] = {"step": step, **running, "lr": schedule.rate_at(step)}
             record["audio_s_per_s"] = seconds / (time.monotonic() - started)
             curves.append(log, record)
             print(record, flush=True)
-        if step % 500 == 0 or step == schedule.steps:
+        if step % SAVE_EVERY == 0 or step == schedule.steps:
             checkpoint.save(out / "checkpoint.pt", step, network, average, optimiser)
             checkpoint.export(out / "content.safetensors", average.network, settings)
             for library in libraries.values():
                 library.refresh()
             figures: dict[str, Any] = {"step": step, "hours": libraries["synthetic"].hours}
-            figures |= evaluate(average.network, libraries, device)  # type: ignore[arg-type]
+            encoder = cast(ContentEncoder, average.network)
+            figures |= evaluate(encoder, libraries, device)
             curves.append(log, figures)
             curves.draw(log)
             print(figures, flush=True)

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from fast_vc_service.models.nano.content import F0_MAX_HZ, F0_MIN_HZ
 from fast_vc_service.models.nano.spectrum import HOP_SAMPLES, SAMPLE_RATE_HZ, log_mel
 from training.augment import change_speed, degrade
-from training.data.__main__ import DEFAULT_ROOT
 from training.data.render import load_manifest
+from training.paths import DEFAULT_ROOT
 from training.phones import IGNORED, Labeller
 
 FloatArray = NDArray[np.float32]

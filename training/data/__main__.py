@@ -12,8 +12,7 @@ from training.data.kokoro import Kokoro
 from training.data.phonemes import LANGUAGES
 from training.data.render import Planner, run
 from training.data.voices import VoiceBank
-
-DEFAULT_ROOT = Path("~/.cache/fast-vc-training").expanduser()
+from training.paths import DEFAULT_ROOT
 
 
 def _render(args: argparse.Namespace) -> None:

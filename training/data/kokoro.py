@@ -11,9 +11,9 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime as ort  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 SAMPLE_RATE_HZ = 24_000
@@ -71,9 +71,11 @@ def cut(model: Path, folder: Path) -> None:
     onnx.save(extractor.extract_model([*seam, "style"], ["audio"]), str(folder / "decoder.onnx"))
 
 
-def _session(path: Path, threads: int) -> ort.InferenceSession:
+def _session(path: Path, threads: int) -> Any:
     if not path.is_file():
         raise ModelFilesError(f"{path} is missing: run `python -m training.data fetch` first")
+    import onnxruntime as ort  # type: ignore[import-untyped]
+
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -97,11 +99,11 @@ class Kokoro:
         return vocabulary
 
     @cached_property
-    def _encoder(self) -> ort.InferenceSession:
+    def _encoder(self) -> Any:
         return _session(self._folder / "encoder.onnx", self._threads)
 
     @cached_property
-    def _decoder(self) -> ort.InferenceSession:
+    def _decoder(self) -> Any:
         return _session(self._folder / "decoder.onnx", self._threads)
 
     def encode(self, tokens: list[int], style: FloatArray, speed: float) -> Content:
