@@ -1,0 +1,1 @@
+"""The built-in zero-shot converter: small, causal, and trained by the recipe in ``training/``."""

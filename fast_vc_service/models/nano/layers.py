@@ -1,0 +1,57 @@
+"""Causal ConvNeXt blocks whose streaming path gives what the offline path gives."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class ConvBlock(nn.Module):
+    """Depthwise convolution over time, then a pointwise network, around a residual.
+
+    ``right`` frames of look-ahead delay the streaming output by as many frames.
+    """
+
+    def __init__(self, width: int, kernel: int, right: int = 0, expansion: int = 3) -> None:
+        super().__init__()
+        self.left, self.right = kernel - 1 - right, right
+        self.depthwise = nn.Conv1d(width, width, kernel, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, expansion * width)
+        self.down = nn.Linear(expansion * width, width)
+        self.scale = nn.Parameter(torch.full((width,), 0.1))
+
+    @property
+    def cache_frames(self) -> int:
+        """Frames of input that :meth:`stream` keeps."""
+        return self.left + self.right
+
+    def _change(self, joined: Tensor) -> Tensor:
+        h = self.depthwise(joined.transpose(1, 2)).transpose(1, 2)
+        h = self.down(functional.gelu(self.up(self.norm(h))))
+        return torch.mul(self.scale, h)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, width] to the same; frames outside are zero."""
+        return x + self._change(functional.pad(x, (0, 0, self.left, self.right)))
+
+    def stream(self, x: Tensor, cache: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """One step.
+
+        Args:
+            x: [B, n, width], the newest input frames.
+            cache: [B, cache_frames, width], the inputs before them (zeros at the start).
+            first: [B], index of the first frame of ``x`` in each session.
+
+        Returns:
+            Output frames [B, n, width], the first of index ``first - right`` (zeros where that is
+            negative: those frames do not exist), and the new cache.
+        """
+        joined = torch.cat([cache, x], dim=1)
+        frames = x.shape[1]
+        y = joined[:, self.left : self.left + frames] + self._change(joined)
+        if self.right:
+            index = first[:, None] - self.right + torch.arange(frames, device=x.device)
+            y = y * (index >= 0)[:, :, None].to(y.dtype)
+        return y, joined[:, joined.shape[1] - self.cache_frames :]

@@ -1,0 +1,165 @@
+"""Random segments of packed features, as pairs of views of the same content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fast_vc_service.models.nano.spectrum import MELS, SILENCE
+from training.features import UNSURE
+from training.phones import IGNORED
+
+
+@dataclass(frozen=True)
+class View:
+    """One speaker's (perhaps degraded) rendering of a clip; rows of a shard's arrays."""
+
+    shard: int
+    first: int
+    frames: int
+    degraded: bool
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Aligned views of the same content."""
+
+    source: str
+    views: tuple[View, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Segments; rows 2 i and 2 i + 1 are two views of the same content.
+
+    Attributes:
+        mel: [B, 2 T, MELS] float32.
+        f0: [B, 2 T] Hz, 0 where there is none.
+        voicing: [B, 2 T] 1, 0, or -1 where no loss is to be taken.
+        phones: [B, T] classes or IGNORED.
+        valid: [B, T] whether the clip reaches this far.
+    """
+
+    mel: Tensor
+    f0: Tensor
+    voicing: Tensor
+    phones: Tensor
+    valid: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return Batch(
+            self.mel.to(device),
+            self.f0.to(device),
+            self.voicing.to(device),
+            self.phones.to(device),
+            self.valid.to(device),
+        )
+
+
+class Library:
+    """All shards of one kind, in memory; :meth:`refresh` takes in new ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._paths: list[Path] = []
+        self._shards: list[dict[str, NDArray[np.generic]]] = []
+        self.clips: dict[str, list[Clip]] = {"train": [], "valid": [], "eval": []}
+        self.hours = 0.0
+
+    def refresh(self) -> int:
+        """Load shards that are new on disk; returns how many."""
+        new = [
+            path
+            for path in sorted(self._folder.glob("shard-*.npz"))
+            if path not in self._paths and ".partial" not in path.name
+        ]
+        for path in new:
+            with np.load(path) as stored:
+                shard = {name: stored[name] for name in stored.files}
+            number = len(self._shards)
+            self._paths.append(path)
+            self._shards.append(shard)
+            rows: dict[int, list[View]] = {}
+            for clip, first, frames, degraded in shard["views"].tolist():
+                rows.setdefault(clip, []).append(View(number, first, frames, bool(degraded)))
+            for clip, views in rows.items():
+                split, source = str(shard["splits"][clip]), str(shard["sources"][clip])
+                self.clips[split].append(Clip(source, tuple(views)))
+            self.hours += len(shard["phones"]) * 0.02 / 3600
+        return len(new)
+
+    def segment(self, view: View, start: int, frames: int) -> tuple[NDArray[np.generic], ...]:
+        """mel, f0, voicing, phones and validity of frames [start, start + frames) of a view."""
+        shard = self._shards[view.shard]
+        have = max(0, min(frames, view.frames - start))
+        low, missing = view.first + start, frames - have
+        fine, coarse = slice(2 * low, 2 * (low + have)), slice(low, low + have)
+        return (
+            np.pad(shard["mel"][fine], ((0, 2 * missing), (0, 0)), constant_values=SILENCE),
+            np.pad(shard["f0"][fine], (0, 2 * missing)),
+            np.pad(shard["voicing"][fine], (0, 2 * missing), constant_values=UNSURE),
+            np.pad(shard["phones"][coarse], (0, missing), constant_values=IGNORED),
+            np.arange(frames) < have,
+        )
+
+    def batch(self, pairs: list[tuple[View, View, int]], frames: int) -> Batch:
+        """Segments of ``frames`` frames for (view, view, first frame) triples."""
+        rows = [
+            self.segment(view, start, frames) for one, two, start in pairs for view in (one, two)
+        ]
+        mel, f0, voicing, phones, valid = (np.stack(column) for column in zip(*rows, strict=True))
+        return Batch(
+            torch.from_numpy(mel.astype(np.float32)),
+            torch.from_numpy(f0.astype(np.float32)),
+            torch.from_numpy(voicing.astype(np.int64)),
+            torch.from_numpy(phones.astype(np.int64)),
+            torch.from_numpy(valid),
+        )
+
+    def random_pairs(
+        self, count: int, frames: int, rng: np.random.Generator
+    ) -> list[tuple[View, View, int]]:
+        """Training segments: two different views of a random clip at the same time."""
+        clips = self.clips["train"]
+        pairs = []
+        for index in rng.integers(len(clips), size=count):
+            views = clips[int(index)].views
+            one, two = rng.choice(len(views), 2, replace=False)
+            start = int(rng.integers(max(1, views[0].frames - frames + 1)))
+            pairs.append((views[int(one)], views[int(two)], start))
+        return pairs
+
+
+def roughen(mel: Tensor, rng: torch.Generator) -> Tensor:
+    """Cheap degradations in the mel domain, on the device of ``mel``: [B, T, MELS] to the same.
+
+    Level (-20 to +6 dB), a smooth spectral tilt, a coloured noise floor, short bands of time and
+    frequency taken out.
+    """
+    batch, frames, _ = mel.shape
+    device = mel.device
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(*shape, generator=rng).to(device)
+
+    level = uniform(-2.3, 0.7, batch, 1, 1)
+    points = uniform(-0.5, 0.5, batch, 1, 5)
+    tilt = torch.nn.functional.interpolate(points, MELS, mode="linear", align_corners=True)
+    floor = uniform(-11.5, -5.5, batch, 1, 1) + torch.nn.functional.interpolate(
+        uniform(-1.5, 1.5, batch, 1, 4), MELS, mode="linear", align_corners=True
+    )
+    noise = floor + 0.4 * torch.randn(batch, frames, MELS, generator=rng).to(device)
+    mel = 0.5 * torch.logaddexp(2 * (mel + level + tilt), 2 * noise)
+
+    time, band = torch.arange(frames, device=device), torch.arange(MELS, device=device)
+    start = uniform(0, frames, batch, 1)
+    hole = (time >= start) & (time < start + uniform(0, 12, batch, 1))
+    low = uniform(0, MELS, batch, 1)
+    gap = (band >= low) & (band < low + uniform(0, 12, batch, 1))
+    return mel.masked_fill(hole[:, :, None] | gap[:, None, :], SILENCE)

@@ -1,0 +1,67 @@
+"""Checkpoints that a run can resume from, and the averaged weights that are shipped."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+
+class Average:
+    """Exponential moving average of a network's weights, with a warm-up."""
+
+    def __init__(self, network: nn.Module, decay: float = 0.999) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+        self._decay = decay
+
+    def update(self, network: nn.Module, step: int) -> None:
+        """Move towards ``network`` after ``step`` steps."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for mine, its in zip(self.network.parameters(), network.parameters(), strict=True):
+                mine.lerp_(its, 1 - decay)
+
+
+def save(
+    path: Path, step: int, network: nn.Module, average: Average, optimiser: torch.optim.Optimizer
+) -> None:
+    """Write all that :func:`restore` needs, atomically."""
+    partial = path.with_suffix(".partial")
+    torch.save(
+        {
+            "step": step,
+            "network": network.state_dict(),
+            "average": average.network.state_dict(),
+            "optimiser": optimiser.state_dict(),
+        },
+        partial,
+    )
+    partial.replace(path)
+
+
+def restore(
+    path: Path, network: nn.Module, average: Average, optimiser: torch.optim.Optimizer
+) -> int:
+    """Continue from ``path``; returns the steps done, 0 when there is no such file."""
+    if not path.is_file():
+        return 0
+    device = next(network.parameters()).device
+    stored = torch.load(path, map_location=device, weights_only=True)
+    network.load_state_dict(stored["network"])
+    average.network.load_state_dict(stored["average"])
+    optimiser.load_state_dict(stored["optimiser"])
+    return int(stored["step"])
+
+
+def export(path: Path, network: nn.Module, settings: Mapping[str, Any]) -> None:
+    """Float32 safetensors with the network's settings as JSON in the header."""
+    tensors = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, {"settings": json.dumps(dict(settings), ensure_ascii=False)})
+    partial.replace(path)

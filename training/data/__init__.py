@@ -1,0 +1,1 @@
+"""Data stage: synthetic parallel speech, recorded speech and their manifests."""

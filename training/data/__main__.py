@@ -1,0 +1,73 @@
+"""``python -m training.data STAGE``: see ``training/README.md``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from training.data import corpus, fetch, real
+from training.data.kokoro import Kokoro
+from training.data.phonemes import LANGUAGES
+from training.data.render import Planner, run
+from training.data.voices import VoiceBank
+from training.paths import DEFAULT_ROOT
+
+
+def _render(args: argparse.Namespace) -> None:
+    root: Path = args.root
+    out: Path = args.out or root / "synthetic"
+    out.mkdir(parents=True, exist_ok=True)
+    kokoro = Kokoro(root / "kokoro", args.threads)
+    bank = VoiceBank.load(root / "kokoro" / "voices")
+    train, held_out = bank.split(args.seed)
+    header = {"seed": args.seed, "styles": args.styles, "train_voices": train}
+    header |= {"eval_voices": held_out, "corpus": str(root / "text" / "corpus.jsonl")}
+    settings = out / "settings.json"
+    if settings.is_file() and json.loads(settings.read_text()) != header:
+        raise SystemExit(f"{settings} says other settings: use them, or another --out")
+    settings.write_text(json.dumps(header, indent=1))
+    (out / "render.pid").write_text(str(os.getpid()))
+    planner = Planner(corpus.load(root / "text" / "corpus.jsonl"), bank, args.seed, args.styles)
+    run(planner, kokoro, bank, out, args.hours)
+
+
+def _text(args: argparse.Namespace) -> None:
+    root: Path = args.root
+    path = root / "text" / "corpus.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    vocabulary = Kokoro(root / "kokoro").vocabulary
+    sentences = corpus.build(root / "text" / "share", vocabulary, LANGUAGES, args.limit, args.seed)
+    print(corpus.save(sentences, path))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training.data", description=__doc__)
+    parser.add_argument("--root", type=Path, default=DEFAULT_ROOT, help="folder of all stages")
+    parser.add_argument("--seed", type=int, default=1)
+    stages = parser.add_subparsers(required=True)
+    stage = stages.add_parser("fetch", help="download the generator, its voices and the texts")
+    stage.set_defaults(run=lambda args: fetch.generator(args.root))
+    stage = stages.add_parser("text", help="build the corpus of sentences")
+    stage.add_argument("--limit", type=int, default=2500, help="sentences a language")
+    stage.set_defaults(run=_text)
+    stage = stages.add_parser("render", help="render parallel speech; resumes where it stopped")
+    stage.add_argument("--hours", type=float, required=True, help="hours of speech, all speakers")
+    stage.add_argument("--out", type=Path, help="default: ROOT/synthetic")
+    stage.add_argument("--styles", type=int, default=2, help="speakers an utterance")
+    stage.add_argument("--threads", type=int, default=1)
+    stage.set_defaults(run=_render)
+    stage = stages.add_parser("real", help="fetch and decode recorded speech")
+    stage.set_defaults(run=lambda args: real.run(args.root))
+    return parser
+
+
+def main() -> None:
+    """Run one stage."""
+    args = _parser().parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()
