@@ -14,6 +14,7 @@ session does not notice.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from contextlib import suppress
@@ -122,7 +123,10 @@ class RecordingWriter:
 
 
 SHARED_WRITER = RecordingWriter()
-"""The writer of this process; close it before the process ends."""
+"""The writer of this process; closed when the process ends in order."""
+
+# Its thread is a daemon, so that a hung disk cannot keep a process from ending.
+atexit.register(SHARED_WRITER.close)
 
 
 @dataclass(slots=True)

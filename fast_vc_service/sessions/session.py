@@ -63,13 +63,15 @@ class Output:
     """One thing to send, in order.
 
     Exactly one of ``payload``, ``notice`` and ``error`` is set. ``received_at`` (monotonic
-    seconds) is the receipt of the last byte of the block that ``payload`` completes.
+    seconds) is the receipt of the last byte of the block that ``payload`` completes,
+    ``queued_at`` when it was ready to be sent.
     """
 
     payload: bytes | None = None
     notice: Notice | None = None
     error: SessionError | None = None
     received_at: float | None = None
+    queued_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -272,8 +274,10 @@ class Session:
         self._queued_s -= self._duration_s(output.payload)
         self._room.set()
         if output.received_at is not None:
-            latency_s = self._clock() - output.received_at
+            now = self._clock()
+            latency_s = now - output.received_at
             self._latency_s.add(latency_s)
+            self._observer.stage("send", now - output.queued_at)
             self._observer.stage("total", latency_s)
 
     def complete(self) -> Complete:
@@ -438,7 +442,7 @@ class Session:
 
     def _deliver(self, payload: bytes, received_at: float | None) -> None:
         self._queued_s += self._duration_s(payload)
-        self._emit(Output(payload=payload, received_at=received_at))
+        self._emit(Output(payload, received_at=received_at, queued_at=self._clock()))
         if self._packet_samples:
             self._encoded_packets += 1
             encoded = self._encoded_packets * self._packet_samples - self._encoder.pre_skip_samples

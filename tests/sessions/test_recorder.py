@@ -157,6 +157,22 @@ for index in range(10_000):
     assert len(lines) >= 400
 
 
+def test_a_process_that_ends_in_order_finishes_its_recordings(tmp_path: Path) -> None:
+    script = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+import numpy as np
+from fast_vc_service.sessions.recorder import Recorder
+recorder = Recorder(Path(sys.argv[1]), "s", datetime.now(UTC), 16000, 16000)
+recorder.input(np.full(320, 0.25, np.float32), 20.0)
+"""
+    subprocess.run([sys.executable, "-c", script, tmp_path], check=True, timeout=60)
+    found = only(tmp_path)
+    assert set(found.files) == {"input.wav", "output.wav", "timeline.json"}
+    assert soundfile.info(found.files["input.wav"]).frames == 320
+
+
 class StuckDisk:
     """Stands in for the recording's files: every write waits until it is told to go on."""
 

@@ -148,6 +148,8 @@ def test_audio_comes_back_whole_and_in_place() -> None:
     assert summary.silenced_ms == summary.concealed_ms == 0
     assert summary.is_real_time
     assert 0 < summary.latency_p50_ms <= summary.latency_p99_ms
+    every_block = {"resample_in", "queue", "step", "resample_out", "encode", "send", "total"}
+    assert every_block <= set(told.observer.stages)
 
 
 def test_a_live_session_gives_the_samples_of_an_offline_conversion() -> None:
