@@ -2,7 +2,7 @@
 
     python -m benchmarks.delay --engine passthrough --engine world
 
-A client sends isolated events in real time, each 20 ms chunk when its last sample would have been
+A client sends isolated events in real time, each chunk when its last sample would have been
 captured, and looks for them in what comes back:
 
 - *offset*: where an event lies in the output, minus where it lay in the input. To be 0 when the
@@ -11,7 +11,9 @@ captured, and looks for them in what comes back:
   energy envelopes of 1 ms, since they keep the rhythm of speech but not its waveform.
 - *heard after*: how long after a sound was made a listener hears it who plays the output without
   gaps: the offset plus the lead that the arrival of each message asks for. To be the declared
-  ``latency_ms`` plus computing and network.
+  ``latency_ms`` plus computing and network. A block that ends in the middle of a chunk (look-ahead
+  of resampling is enough for that) also waits for the rest of the chunk, so this is measured with
+  chunks of 2 ms and with the usual ones of 20 ms.
 """
 
 from __future__ import annotations
@@ -42,11 +44,14 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 SOURCE = ROOT / "wavs" / "sources" / "low-pitched-male-24k.wav"
 ENGINES = ["passthrough", "world"]
-CHUNK_MS = 20
+CHUNKS_MS = [2, 20]
 EVENT_S = 0.3
 GAP_S = 0.7
 EVENTS = 8
 Signal = npt.NDArray[np.float64]
+MARGIN_MS = 150
+"""Silence on either side that belongs to an event: its edges tell the most."""
+
 SEARCH_MS = 600
 """How far from its place in the input an event is looked for."""
 
@@ -140,10 +145,32 @@ def _summed(stretch: Signal, length: int) -> Signal:
     return windows
 
 
-async def converse(url: str, audio: FloatArray, rate: int, *, trim_delay: bool) -> Session:
+def offsets(
+    made: FloatArray, heard: FloatArray, starts: Sequence[int], rate: int, per_ms: int
+) -> list[float]:
+    """Return by how many values each event of ``made`` lies behind its place in ``heard``.
+
+    Args:
+        made: What was sent, ``per_ms`` values a millisecond.
+        heard: What came back, likewise.
+        starts: Where the events begin, in samples at ``rate``.
+        rate: Hz of the audio.
+        per_ms: Values a millisecond.
+    """
+    found = []
+    for start in starts:
+        first = (start * 1000 // rate - MARGIN_MS) * per_ms
+        length = (round(EVENT_S * 1000) + 2 * MARGIN_MS) * per_ms
+        found.append(offset_of(made[first : first + length], first, heard, SEARCH_MS * per_ms))
+    return found
+
+
+async def converse(
+    url: str, audio: FloatArray, rate: int, *, chunk_ms: int, trim_delay: bool
+) -> Session:
     """Send ``audio`` in real time and collect the output."""
     timeline = Timeline()
-    chunk = rate * CHUNK_MS // 1000
+    chunk = rate * chunk_ms // 1000
     async with VoiceClient(
         url, timeline=timeline, sample_rate=rate, sample_rate_out=rate, trim_delay=trim_delay
     ) as client:
@@ -151,7 +178,7 @@ async def converse(url: str, audio: FloatArray, rate: int, *, trim_delay: bool) 
         async def speak() -> None:
             pacer = Pacer()
             for index, start in enumerate(range(0, len(audio), chunk)):
-                due_s = await pacer.wait_until(index * CHUNK_MS / 1e3)
+                due_s = await pacer.wait_until(index * chunk_ms / 1e3)
                 await client.send(audio[start : start + chunk], due_s=due_s)
             await client.end()
 
@@ -160,7 +187,7 @@ async def converse(url: str, audio: FloatArray, rate: int, *, trim_delay: bool) 
         await speaking
         ready = client.ready
     assert ready is not None
-    captured_s = timeline.sends[0].timestamp - CHUNK_MS / 1e3
+    captured_s = timeline.sends[0].timestamp - chunk_ms / 1e3
     leads_ms, place_ms = [], 0.0
     for receive in timeline.recvs:
         leads_ms.append(1e3 * (receive.timestamp - captured_s) - place_ms)
@@ -168,31 +195,23 @@ async def converse(url: str, audio: FloatArray, rate: int, *, trim_delay: bool) 
     return Session(ready, np.concatenate(pieces), leads_ms)
 
 
-def measure(url: str, engine: str, rate: int, *, trim_delay: bool) -> dict[str, Any]:
+def measure(url: str, engine: str, rate: int, *, chunk_ms: int, trim_delay: bool) -> dict[str, Any]:
     """Measure the delay of one session on the server at ``url``."""
     by_waveform = engine == "passthrough"
     events = [chirp(rate)] * EVENTS if by_waveform else speech_bursts(rate)
     audio, starts = laid_out(events, rate)
-    session = asyncio.run(converse(url, audio, rate, trim_delay=trim_delay))
+    session = asyncio.run(converse(url, audio, rate, chunk_ms=chunk_ms, trim_delay=trim_delay))
     if by_waveform:
-        per_ms = rate / 1000
-        found = [
-            offset_of(event, start, session.output, round(SEARCH_MS * per_ms))
-            for event, start in zip(events, starts, strict=True)
-        ]
+        made, heard, per_ms = audio, session.output, rate // 1000
     else:
-        per_ms = 1.0
-        heard = envelope(session.output, rate)
-        found = [
-            offset_of(envelope(event, rate), start * 1000 // rate, heard, SEARCH_MS)
-            for event, start in zip(events, starts, strict=True)
-        ]
-    offsets_ms = np.array(found) / per_ms
+        made, heard, per_ms = envelope(audio, rate), envelope(session.output, rate), 1
+    offsets_ms = np.array(offsets(made, heard, starts, rate, per_ms)) / per_ms
     ready = session.ready
     return {
         "engine": engine,
         "trim_delay": trim_delay,
         "rate_hz": rate,
+        "chunk_ms": chunk_ms,
         "block_ms": ready.block_ms,
         "declared_offset_ms": 0.0 if trim_delay else ready.delay_ms,
         "offset_ms": describe(offsets_ms),
@@ -207,6 +226,9 @@ def main(
         list[str], typer.Option(help="Engine to measure; may be repeated.")
     ] = ENGINES,
     rate: Annotated[int, typer.Option(help="Hz of the client, both ways.")] = 48_000,
+    chunk_ms: Annotated[
+        list[int], typer.Option(help="Milliseconds a message; may be repeated.")
+    ] = CHUNKS_MS,
     latency_ms: Annotated[
         int | None, typer.Option(help="Latency setting; the engine's own by default.")
     ] = None,
@@ -216,7 +238,11 @@ def main(
     runs = []
     for name in engine:
         with running_service(name, latency_ms=latency_ms) as server:
-            runs += [measure(server.url, name, rate, trim_delay=trim) for trim in (True, False)]
+            runs += [
+                measure(server.url, name, rate, chunk_ms=chunk, trim_delay=trim)
+                for trim in (True, False)
+                for chunk in chunk_ms
+            ]
     path = save("delay", output, runs=runs)
     typer.echo(tables.of_result(path))
     typer.echo(f"written: {path}")

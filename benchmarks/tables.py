@@ -114,9 +114,9 @@ def _delay(result: dict[str, Any]) -> str:
         (
             row["engine"],
             "yes" if row["trim_delay"] else "no",
+            f"{row['chunk_ms']}",
             f"{row['declared_offset_ms']:.1f}",
-            f"{row['offset_ms']['median']:.1f}",
-            f"{row['offset_ms']['min']:.1f} to {row['offset_ms']['max']:.1f}",
+            *(_signed(row["offset_ms"][name]) for name in ("median", "min", "max")),
             f"{row['declared_latency_ms']:.1f}",
             *(f"{row['heard_after_ms'][name]:.1f}" for name in ("median", "p99")),
         )
@@ -125,9 +125,11 @@ def _delay(result: dict[str, Any]) -> str:
     titles = (
         "engine",
         "trimmed",
+        "chunk ms",
         "declared offset ms",
-        "measured offset ms",
-        "spread ms",
+        "offset p50 ms",
+        "min ms",
+        "max ms",
         "declared latency ms",
         "heard after, p50 ms",
         "heard after, p99 ms",
@@ -136,6 +138,10 @@ def _delay(result: dict[str, Any]) -> str:
 
 
 _TABLES = {"rtf": _rtf, "overhead": _overhead, "delay": _delay}
+
+
+def _signed(value: float) -> str:
+    return f"{value:.1f}" if abs(value) >= 0.05 else "0.0"
 
 
 def _markdown(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -141,8 +141,14 @@ def serve(settings: Settings, info: ServiceInfoFile, sock: socket.socket) -> int
     Raises:
         SettingsError: The engine cannot be built with these settings.
     """
+
+    def on_state(state: ServiceState) -> None:
+        info.set_state(state)
+        if state == "ready":
+            logger.info("ready: clients connect to {}", info.info.url)
+
     try:
-        service = build_service(settings, info.set_state)
+        service = build_service(settings, on_state)
         app = create_app(service, settings)
     except ValueError as error:
         raise SettingsError(str(error)) from error

@@ -141,6 +141,7 @@ def test_a_service_starting_says_so(launch_service: Service) -> None:
             break
     assert 200 in answers
     assert answers <= {200, 503}
+    assert f"clients connect to {service.url}" in service.output()
     assert service.get("/health/live")[0] == 200
 
 
