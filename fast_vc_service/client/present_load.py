@@ -8,9 +8,10 @@ from itertools import count
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from fast_vc_service.audio.files import AudioFileError
+from fast_vc_service.client.errors import VoiceServiceError
 from fast_vc_service.client.load import Load, Report, run_load, write_json
 from fast_vc_service.client.load_report import (
     PLOT_NAME,
@@ -77,44 +78,43 @@ def make_run_folder(parent: Path) -> Path:
     Raises:
         OSError: It cannot be made.
     """
-    parent.mkdir(parents=True, exist_ok=True)
-    name = f"{datetime.now(UTC).astimezone():%Y%m%d-%H%M%S}"
-    for number in count(2):
-        folder = parent / name
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            name = f"{name.rpartition('_')[0] or name}_{number}"
-        else:
-            return folder
-    raise AssertionError  # count() does not end
+    folder = parent / f"{datetime.now(UTC).astimezone():%Y%m%d-%H%M%S-%f}"
+    folder.mkdir(parents=True)
+    return folder
 
 
-def _run(load: Load, clip_s: float, tell: Console) -> list[Report]:
-    """Run the clients behind a progress bar of the seconds that all of them have sent."""
-    sent_s: dict[int, float] = {}
-    with Progress(
-        TextColumn("{task.fields[done]} of {task.fields[clients]} clients done"),
+def _run(load: Load, clip_s: float, console: Console) -> list[Report]:
+    sent_s = dict.fromkeys(range(1, load.clients + 1), 0.0)
+    finished = failed = 0
+    columns = (
+        TextColumn("{task.description}"),
         BarColumn(),
-        TimeRemainingColumn(),
-        console=tell,
-        transient=True,
-    ) as bar:
-        task = bar.add_task("sent", total=clip_s * load.clients, done=0, clients=load.clients)
-        finished: list[Report] = []
+        TextColumn("{task.completed:.0f} of {task.total:.0f} s sent"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=clip_s * load.clients)
+
+        def show() -> None:
+            bar.update(
+                task,
+                completed=sum(sent_s.values()),
+                description=f"{load.clients} clients, {finished} finished, {failed} failed",
+            )
 
         def on_sent(number: int, seconds: float) -> None:
             sent_s[number] = seconds
-            bar.update(task, completed=sum(sent_s.values()))
+            show()
 
         def on_done(report: Report) -> None:
-            finished.append(report)
-            on_sent(report.number, clip_s)
-            bar.update(task, done=len(finished))
+            nonlocal finished, failed
+            finished += 1
+            failed += not report.success
+            sent_s[report.number] = clip_s
+            show()
 
+        show()
         return run_load(load, on_sent, on_done)
 
 
-def _reason(report: Report) -> str:
-    error = report.error or {}
-    return f"{error.get('code', '-')}: {error.get('message', '-')}"
+def _reason(error: dict[str, Any]) -> str:
+    return str(VoiceServiceError(error["code"], error["message"], error["details"]))

@@ -222,7 +222,12 @@ class Connection:
             recorder=recorder,
         )
         self._session = session
-        await self._say_ready(start, voice, stream, encoder.pre_skip_samples, recorder)
+        try:
+            await self._say_ready(start, voice, stream, encoder.pre_skip_samples, recorder)
+        except BaseException:
+            # The client has left in between: the slot must not stay with it.
+            session.close()
+            raise
         return session
 
     async def _find_voice(self, name: str) -> Voice:
