@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,33 +13,6 @@ from fast_vc_service.audio.opus import FRAME_MS
 from fast_vc_service.client.client import DEFAULT_BITRATE, DEFAULT_RATE_HZ, DEFAULT_URL
 from fast_vc_service.client.messages import Dialect, SessionOptions
 from fast_vc_service.client.run import Plan
-
-__all__ = [
-    "DEFAULT_API_KEY",
-    "DEFAULT_BITRATE",
-    "DEFAULT_CHUNK_MS",
-    "DEFAULT_RATE_HZ",
-    "DEFAULT_SOURCE",
-    "DEFAULT_URL",
-    "FRAME_MS",
-    "ApiKey",
-    "Bitrate",
-    "CaFile",
-    "ChunkTime",
-    "Encoding",
-    "EncodingIn",
-    "EncodingOut",
-    "FrameDuration",
-    "RealTime",
-    "SampleRate",
-    "SampleRateOut",
-    "SaveOutput",
-    "SourceWavPath",
-    "Url",
-    "VoiceName",
-    "make_plan",
-    "run",
-]
 
 DEFAULT_SOURCE = "wavs/sources/low-pitched-male-24k.wav"
 """Relative to the checkout."""
@@ -115,18 +87,6 @@ CaFile = Annotated[
         help="Certificate (PEM) to trust with wss://, such as a self-signed one.", metavar="FILE"
     ),
 ]
-
-
-def run(command: Callable[..., None]) -> None:
-    """Run a program whose one command is ``command``; ends the process."""
-    app = typer.Typer(
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    app.command()(command)
-    app()
 
 
 def make_plan(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -66,9 +66,8 @@ def run_and_present_load(
     out.print(f"wrote {folder}", markup=False)
     for report in reports:
         if report.error is not None:
-            tell.print(
-                f"client {report.number} failed: {_reason(report)}", style="red", markup=False
-            )
+            reason = _reason(report.error)
+            tell.print(f"client {report.number} failed: {reason}", style="red", markup=False)
     return 1 if summary["failed"] else 0
 
 
