@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from training.data import corpus, fetch, real
@@ -28,9 +27,9 @@ def _render(args: argparse.Namespace) -> None:
     if settings.is_file() and json.loads(settings.read_text()) != header:
         raise SystemExit(f"{settings} says other settings: use them, or another --out")
     settings.write_text(json.dumps(header, indent=1))
-    (out / "render.pid").write_text(str(os.getpid()))
     planner = Planner(corpus.load(root / "text" / "corpus.jsonl"), bank, args.seed, args.styles)
-    run(planner, kokoro, bank, out, args.hours)
+    worker, workers = (int(number) for number in args.worker.split("/"))
+    run(planner, kokoro, bank, out, args.hours, worker, workers)
 
 
 def _text(args: argparse.Namespace) -> None:
@@ -56,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--hours", type=float, required=True, help="hours of speech, all speakers")
     stage.add_argument("--out", type=Path, help="default: ROOT/synthetic")
     stage.add_argument("--styles", type=int, default=2, help="speakers an utterance")
+    stage.add_argument("--worker", default="0/1", help="K/N: the K-th of N processes, from 0")
     stage.add_argument("--threads", type=int, default=1)
     stage.set_defaults(run=_render)
     stage = stages.add_parser("real", help="fetch and decode recorded speech")

@@ -29,6 +29,9 @@ EVALUATION_EVERY = 25
 """One utterance in so many has a held-out text spoken by held-out voices."""
 
 NATIVE_PROSODY_SHARE = 0.7
+SPEAKERS = {"train": 800, "eval": 40}
+"""Each speaker says several utterances, so that one can be the reference for another."""
+
 OWN_TIMBRE_SHARE = 0.35
 UNVOICED_HZ, VOICED_HZ, MAX_HZ = 20.0, 50.0, 600.0
 PEAK = 0.89
@@ -68,6 +71,13 @@ class Planner:
         self._styles = styles
         train, held_out = bank.split(seed)
         self._names = {"train": train, "eval": held_out}
+        self._speakers = {
+            split: [
+                random_recipe(names, np.random.default_rng([seed, len(names), number]))
+                for number in range(SPEAKERS[split])
+            ]
+            for split, names in self._names.items()
+        }
         self._texts: dict[tuple[str, str], list[Sentence]] = {}
         for sentence in corpus:
             self._texts.setdefault((sentence.split, sentence.language), []).append(sentence)
@@ -82,9 +92,10 @@ class Planner:
         language = str(rng.choice(languages, p=shares / shares.sum()))
         texts = self._texts[split, language]
         sentence = texts[int(rng.integers(len(texts)))]
+        pool = self._speakers[split]
         native = rng.random() < NATIVE_PROSODY_SHARE
-        prosody = native_recipe(names, language, rng) if native else random_recipe(names, rng)
-        speakers = [random_recipe(names, rng) for _ in range(self._styles)]
+        prosody = native_recipe(names, language, rng) if native else _choose(pool, 1, rng)[0]
+        speakers = _choose(pool, self._styles, rng)
         if rng.random() < OWN_TIMBRE_SHARE:
             speakers[0] = prosody
         return Plan(
@@ -97,6 +108,10 @@ class Planner:
             tuple(round(rng.uniform(0.75, 1.3), 3) for _ in speakers),
             tuple(round(rng.normal(0.0, 0.06), 3) for _ in speakers),
         )
+
+
+def _choose(pool: Sequence[Recipe], count: int, rng: np.random.Generator) -> list[Recipe]:
+    return [pool[int(index)] for index in rng.choice(len(pool), count, replace=False)]
 
 
 def median_log_f0(f0_hz: FloatArray) -> float:
@@ -153,21 +168,30 @@ def render(plan: Plan, kokoro: Kokoro, bank: VoiceBank) -> tuple[FloatArray, dic
     return speech, entry
 
 
-def run(planner: Planner, kokoro: Kokoro, bank: VoiceBank, out: Path, hours: float) -> None:
+def run(
+    planner: Planner,
+    kokoro: Kokoro,
+    bank: VoiceBank,
+    out: Path,
+    hours: float,
+    worker: int = 0,
+    workers: int = 1,
+) -> None:
     """Render until ``out`` holds ``hours`` of speech, all speakers counted.
 
-    Writes ``out/audio/NNN/NNNNNN.flac`` (one channel a speaker), ``out/manifest.jsonl`` and
-    ``out/progress.jsonl``. Files are complete before they are named in the manifest.
+    Writes ``out/audio/NNN/NNNNNN.flac`` (one channel a speaker), ``out/manifest*.jsonl`` and
+    ``out/progress.jsonl``. Files are complete before they are named in the manifest. Of several
+    workers, each renders its share of the indices and keeps a manifest of its own.
     """
     out.mkdir(parents=True, exist_ok=True)
-    manifest = out / "manifest.jsonl"
+    manifest = out / f"manifest-{worker}.jsonl"
     done = load_manifest(manifest)
-    finished = {entry["index"] for entry in done}
+    finished = {entry["index"] for entry in load_manifests(out)}
     seconds = sum(entry["samples"] * len(entry["speakers"]) for entry in done) / SAMPLE_RATE_HZ
     started, made = time.monotonic(), 0.0
     with manifest.open("a", encoding="utf-8") as lines:
-        for index in itertools.count():
-            if seconds >= hours * 3600:
+        for index in itertools.count(worker, workers):
+            if seconds >= hours * 3600 / workers:
                 break
             if index in finished:
                 continue
@@ -182,17 +206,27 @@ def run(planner: Planner, kokoro: Kokoro, bank: VoiceBank, out: Path, hours: flo
             lines.flush()
             added = speech.size / SAMPLE_RATE_HZ
             seconds, made = seconds + added, made + added
-            if index % 10 == 0:
+            if index // workers % 10 == 0:
                 elapsed = time.monotonic() - started
                 record = {
                     "time": round(time.time()),
                     "index": index,
+                    "worker": worker,
                     "hours": round(seconds / 3600, 4),
                     "speech_s_per_s": round(made / elapsed, 3),
                 }
                 with (out / "progress.jsonl").open("a") as progress:
                     progress.write(json.dumps(record) + "\n")
                 print(record, flush=True)
+
+
+def load_manifests(folder: Path) -> list[dict[str, Any]]:
+    """Entries of all workers' manifests, in the order of their indices; cut lines are left out."""
+    entries = []
+    for path in sorted(folder.glob("manifest-*.jsonl")):
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+        entries += [json.loads(line) for line in lines if line.endswith("\n")]
+    return sorted(entries, key=lambda entry: int(entry["index"]))
 
 
 def load_manifest(path: Path) -> list[dict[str, Any]]:
