@@ -4,7 +4,8 @@
     python -m training.evaluate --root DIR --system nano:live --pairs 16        # a quick look
     python -m training.evaluate --root DIR --system some.module:function        # anything else
 
-Outputs and what was heard in them are kept in ``DIR/evaluation/SYSTEM``; run it again to go on.
+Outputs and what was heard in them are kept in ``DIR/evaluation/SYSTEM/FINGERPRINT``: run it again
+to go on. Another code or other weights are another fingerprint.
 """
 
 from __future__ import annotations
@@ -34,19 +35,16 @@ class Options:
     systems: tuple[str, ...]
     pairs: int | None = None
     worker: str = "0/1"
-    again: bool = False
     whisper: str | None = None
     campplus: Path | None = None
 
 
-def run(options: Options) -> dict[str, Any] | None:
-    """Measure, telling progress on stdout.
-
-    Returns:
-        The report, or None while other workers have pairs left.
+def run(options: Options) -> dict[str, Any]:
+    """Measure, telling progress on stdout; returns the report.
 
     Raises:
         EvaluationSetError: Recordings are missing.
+        MissingPairsError: Other workers have pairs left.
         ToolError: A listener is missing.
         UnknownSystemError: There is no such system.
     """
@@ -63,14 +61,8 @@ def run(options: Options) -> dict[str, Any] | None:
     evaluation = Evaluation(folder, library, listening, pairs)
     worker, workers = (int(number) for number in options.worker.split("/"))
     for system in chosen:
-        if worker == 0:
-            evaluation.prepare(system, options.again)
         evaluation.run(system, worker, workers, lambda line: print(line, flush=True))
-    try:
-        content, everything = evaluation.summary(chosen)
-    except MissingPairsError as error:
-        print(f"{error}: the worker that ends last writes the report")
-        return None
+    content, everything = evaluation.summary(chosen)
     full = {**content, "scores": everything}
     (folder / "quality.json").write_text(json.dumps(_plain(full), indent=1) + "\n")
     (folder / "quality.md").write_text(report.table(content))
@@ -108,7 +100,6 @@ def main() -> None:
     )
     parser.add_argument("--pairs", type=int, help="only the first N pairs: a quick look")
     parser.add_argument("--worker", default="0/1", help="K/N: the K-th of N processes, from 0")
-    parser.add_argument("--again", action="store_true", help="throw away kept outputs first")
     parser.add_argument("--whisper", help="folder or name of a model for faster-whisper")
     parser.add_argument("--campplus", type=Path, help="default: ROOT/tools/campplus.safetensors")
     parser.add_argument(
@@ -123,7 +114,6 @@ def main() -> None:
         tuple(args.system or ("unconverted", "world")),
         args.pairs,
         args.worker,
-        args.again,
         args.whisper,
         args.campplus,
     )
@@ -131,8 +121,10 @@ def main() -> None:
         content = run(options)
     except (clips.EvaluationSetError, ToolError, systems.UnknownSystemError) as error:
         raise SystemExit(f"training.evaluate: {error}") from error
-    if content is not None:
-        print(f"\n{report.table(content)}\nwritten: {args.root / 'evaluation'}/quality.*")
+    except MissingPairsError as error:
+        print(f"{error}: the worker that ends last writes the report")
+        return
+    print(f"\n{report.table(content)}\nwritten: {args.root / 'evaluation'}/quality.*")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -107,7 +108,7 @@ def analysed(
             return Analysis(**stored["analysis"])
     analysis = listening.analyse(speech, language, borders)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".partial-{os.getpid()}")
     content = {"fingerprint": fingerprint, "analysis": asdict(analysis)}
     partial.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
     partial.replace(path)

@@ -144,8 +144,8 @@ def _of_speaker(entries: Sequence[dict[str, Any]], rng: np.random.Generator) -> 
     if speaker in REFERENCES:
         wanted.append(("reference", f"{speaker}-r", _REFERENCE_S))
         wanted.append(("target", f"{speaker}-t", _TARGET_S))
-    for number in range(SOURCES.get(speaker, 0)):
-        wanted.append(("source", f"{speaker}-s{number + 1}", _SOURCE_S))
+    numbers = range(1, SOURCES.get(speaker, 0) + 1)
+    wanted += [("source", f"{speaker}-s{number}", _SOURCE_S) for number in numbers]
     for _ in range(_ATTEMPTS):
         shuffled = [entries[int(index)] for index in rng.permutation(len(entries))]
         used: set[str] = set()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import shutil
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class Evaluation:
             MissingPairsError: it is not there and ``make`` is False.
         """
         name = pair.name if system.uses_reference else pair.source.name
-        path = self.folder / system.folder / f"{name}.flac"
+        path = self.folder / system.folder / system.fingerprint / f"{name}.flac"
         if not path.is_file():
             if not make:
                 raise MissingPairsError(f"{system.name}: {name} is not converted yet")
@@ -75,18 +75,10 @@ class Evaluation:
         output = system.convert(source, reference)
         if len(output) != len(source):
             raise ValueError(f"{system.name}: {len(output)} samples of {len(source)}")
-        partial = path.with_suffix(".partial")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".partial-{os.getpid()}")
         soundfile.write(partial, np.clip(output, -1, 1), SAMPLE_RATE_HZ, "PCM_16", format="FLAC")
         partial.replace(path)
-
-    def prepare(self, system: System, again: bool) -> None:
-        """Throw away outputs of another state of the system, or all of them."""
-        folder = self.folder / system.folder
-        mark = folder / "fingerprint.txt"
-        if again or not mark.is_file() or mark.read_text() != system.fingerprint:
-            shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        mark.write_text(system.fingerprint)
 
     def run(self, system: System, worker: int, workers: int, tell: Tell) -> None:
         """Convert and listen to every ``workers``-th pair, telling progress."""
@@ -164,7 +156,7 @@ class Evaluation:
             "references": len({pair.reference.name for pair in self.pairs}),
             "bootstrap": report.METHOD,
             "whisper": Path(self.listeners.whisper_model).name,
-            "tools": {name: version(name) for name in _TOOLS},
+            "tools": _versions(),
             "people": self.people(),
             "systems": rows,
         }
@@ -182,3 +174,14 @@ def _is_baseline(other: System, system: System) -> bool:
     """Whether the difference to ``other`` says something: a baseline, or the other geometry."""
     same_engine = other.name.split(":")[0] == system.name.split(":")[0]
     return not other.uses_reference or (same_engine and other.name.endswith(":file"))
+
+
+def _versions() -> dict[str, str]:
+    """Of the listening tools that are installed."""
+    found = {}
+    for name in _TOOLS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

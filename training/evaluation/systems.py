@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import fast_vc_service.models
+import fast_vc_service
 from fast_vc_service.contract import Converter, Voice
 from fast_vc_service.engine.build import ENGINES, Geometry, build_converter
 from fast_vc_service.engine.stream import convert_offline
@@ -35,7 +35,7 @@ class System:
 
     Attributes:
         name: as in the report; also the name of its folder, with ``-`` for ``:``.
-        fingerprint: changes when its outputs might; those made before are then thrown away.
+        fingerprint: changes when its outputs might; names the folder in which they are kept.
         uses_reference: False where the output depends on the source alone.
         block: samples at 16 kHz between borders of blocks, where it has any.
         delay: samples at 16 kHz cut from the front of the output.
@@ -83,13 +83,14 @@ def of_engine(engine: str, geometry: Geometry, rate_out: int = SAMPLE_RATE_HZ) -
 
 
 def _fingerprint(converter: Converter) -> str:
-    """Hash of the geometry and of every file of the family: code and weights."""
+    """Hash of the geometry, the code of the stream and every file of the family, weights too."""
     digest = hashlib.sha256(repr((converter.block, converter.delay)).encode())
-    folder = Path(fast_vc_service.models.__file__).parent / converter.family
-    for path in sorted(folder.rglob("*")):
+    package = Path(fast_vc_service.__file__).parent
+    files = sorted((package / "models" / converter.family).rglob("*"))
+    for path in (*files, package / "engine" / "stream.py", package / "engine" / "window.py"):
         if path.is_file() and "__pycache__" not in path.parts:
             digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:12]
 
 
 def find(spec: str, root: Path) -> list[System]:
@@ -111,7 +112,7 @@ def find(spec: str, root: Path) -> list[System]:
         return [of_engine(name, each) for each in chosen if geometry in {"", each}]
     try:
         system = getattr(importlib.import_module(name), geometry)(root)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UnknownSystemError(
             f"{spec}: expected {UNCONVERTED}, one of {', '.join(ENGINES)} (also with :live or "
             f":file), or module:function ({error})"
