@@ -36,14 +36,15 @@ class TestPitch:
         f0 = f0_track(voice(melody(2.0, 140.0), rng), RATE)
         found = agreement(f0, f0)
         assert found.correlation == pytest.approx(1.0)
-        assert (found.rmse_semitones, found.voicing_error) == (0.0, 0.0)
+        assert found.rmse_semitones == 0.0
 
     def test_the_track_is_the_melody_every_10_ms(self, rng: np.random.Generator) -> None:
         wanted = melody(2.0, 140.0)
         f0 = f0_track(voice(wanted, rng), RATE)
-        times = np.arange(len(f0)) * RATE // 100
-        inner = slice(10, 190)
-        assert np.abs(12 * np.log2(f0[inner] / wanted[times[inner]])).max() < 0.3
+        times = np.minimum(np.arange(len(f0)) * RATE // 100, len(wanted) - 1)
+        voiced = f0 > 0
+        assert voiced.mean() > 0.9
+        assert np.abs(12 * np.log2(f0[voiced] / wanted[times[voiced]])).max() < 0.3
 
     def test_a_moved_register_changes_nothing(self) -> None:
         f0 = melody(2.0, 140.0)[:: RATE // 100].astype(np.float32)
@@ -64,13 +65,17 @@ class TestPitch:
         down = melody(2.5, 140.0, -3.0)[:: RATE // 100].astype(np.float32)
         assert agreement(up, down).correlation == pytest.approx(-1.0, abs=1e-6)
 
-    def test_voicing_is_counted_and_too_little_of_it_says_nothing(self) -> None:
+    def test_too_little_in_common_says_nothing(self) -> None:
         f0 = np.full(100, 120.0, np.float32)
         other = np.where(np.arange(100) < 10, 120.0, 0.0).astype(np.float32)
         found = agreement(f0, other)
-        assert found.voicing_error == pytest.approx(0.9)
         assert np.isnan(found.correlation)
         assert np.isnan(found.rmse_semitones)
+
+    def test_noise_and_silence_have_no_melody(self, rng: np.random.Generator) -> None:
+        noise = (0.1 * rng.standard_normal(RATE)).astype(np.float32)
+        assert np.mean(f0_track(noise, RATE) > 0) < 0.1
+        assert not f0_track(np.zeros(RATE, np.float32), RATE).any()
 
 
 class TestBorders:

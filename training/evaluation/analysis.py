@@ -21,7 +21,7 @@ from training.evaluation.pitch import f0_track
 
 FloatArray = NDArray[np.float32]
 
-VERSION = 1
+VERSION = 2
 """To be raised when the meaning of a stored number changes."""
 
 

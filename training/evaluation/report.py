@@ -54,7 +54,6 @@ METRICS = (
     Metric("ovrl", "DNSMOS OVRL", 2, "ovrl"),
     Metric("f0_correlation", "F0 correlation", 3, "f0_correlation"),
     Metric("f0_rmse_semitones", "F0 error, semitones", 2, "f0_rmse_semitones"),
-    Metric("voicing_error", "voicing error, %", 1, "voicing_error", percent=True),
     Metric("border_click", "border, click ratio", 2, "border_click"),
     Metric("border_flux", "border, flux ratio", 2, "border_flux"),
     Metric("level_db", "level against source, dB", 1, "level_db"),

@@ -44,7 +44,6 @@ def score(
         "ovrl": output.ovrl,
         "f0_correlation": pitch.correlation,
         "f0_rmse_semitones": pitch.rmse_semitones,
-        "voicing_error": pitch.voicing_error,
         "border_click": output.border_click,
         "border_flux": output.border_flux,
         "level_db": output.level_dbfs - source.level_dbfs,
