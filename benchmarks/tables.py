@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.results import RESULTS, ROOT, load
+from training.evaluation import report
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -137,7 +138,7 @@ def _delay(result: dict[str, Any]) -> str:
     return _markdown(titles, rows)
 
 
-_TABLES = {"rtf": _rtf, "overhead": _overhead, "delay": _delay}
+_TABLES = {"rtf": _rtf, "overhead": _overhead, "delay": _delay, "quality": report.table}
 
 
 def _signed(value: float) -> str:
