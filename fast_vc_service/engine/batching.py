@@ -21,7 +21,7 @@ class VoiceChange:
     pitch_shift: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Result:
     """The converter's answer to one job.
 

@@ -188,13 +188,14 @@ class Scheduler:
     def _checked(
         self, batch: list[Job], states: list[State], rows: list[int]
     ) -> dict[int, FloatArray]:
-        blocks = np.stack([batch[row].block for row in rows])
+        blocks = np.concatenate([batch[row].block for row in rows]).reshape(len(rows), -1)
         output = self.converter.step(blocks, [states[row] for row in rows])
         answers = dict(zip(rows, output, strict=True))
-        finite = {row: answer for row, answer in answers.items() if np.isfinite(answer).all()}
-        if len(finite) < len(answers):
-            logger.error("a step gave samples that are not finite")
-        return finite
+        finite = np.isfinite(output).all(axis=1).tolist()
+        if all(finite):
+            return answers
+        logger.error("a step gave samples that are not finite")
+        return {row: answers[row] for row, whole in zip(rows, finite, strict=True) if whole}
 
     def _deliver(
         self, batch: list[Job], results: list[Result], owners: dict[int, tuple[State, Post]]

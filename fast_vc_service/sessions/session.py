@@ -12,10 +12,12 @@ it than ``max_buffered_ms`` is not read (paced). A block of a real-time session 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 
 from fast_vc_service.audio.codecs import CorruptAudioError, Decoder, Encoder
 from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray, Voice
@@ -33,7 +35,7 @@ from fast_vc_service.sessions.events import (
     Updated,
     Warned,
 )
-from fast_vc_service.sessions.observer import Observer
+from fast_vc_service.sessions.observer import BlockTimes, Observer
 from fast_vc_service.sessions.recorder import Recorder
 from fast_vc_service.sessions.report import Histogram
 
@@ -59,26 +61,36 @@ class SessionLimits:
 
 
 @dataclass(slots=True)
+class Block:
+    """What is to be remembered of a block while it is under way.
+
+    Attributes:
+        received_at: Monotonic seconds of the receipt of its last byte.
+        due_at: Monotonic seconds from which it counts as waiting (late policy).
+        updates: Changes of voice and pitch that take effect with it.
+        times: What it has spent so far.
+        queued_at: Monotonic seconds when its output was ready to be sent.
+    """
+
+    received_at: float
+    due_at: float
+    updates: Sequence[tuple[str, float]]
+    times: BlockTimes = field(default_factory=dict)
+    queued_at: float = 0.0
+
+
+@dataclass(slots=True)
 class Output:
     """One thing to send, in order.
 
-    Exactly one of ``payload``, ``notice`` and ``error`` is set. ``received_at`` (monotonic
-    seconds) is the receipt of the last byte of the block that ``payload`` completes,
-    ``queued_at`` when it was ready to be sent.
+    Exactly one of ``payload``, ``notice`` and ``error`` is set. ``completes`` is the block whose
+    last output ``payload`` is.
     """
 
     payload: bytes | None = None
     notice: Notice | None = None
     error: SessionError | None = None
-    received_at: float | None = None
-    queued_at: float = 0.0
-
-
-@dataclass(slots=True)
-class _Block:
-    received_at: float
-    due_at: float
-    updates: list[tuple[str, float]]
+    completes: Block | None = None
 
 
 class Session:
@@ -129,9 +141,11 @@ class Session:
         self._max_buffered_s = limits.max_buffered_ms / 1e3
         self._late_s = 2 * self._block_s if limits.late_ms is None else limits.late_ms / 1e3
         self._packet_samples = start.sample_rate_out // 50 if start.encoding_out == "OPUS" else 0
+        slice_samples = max(1, int(SLICE_S * start.sample_rate))
+        self._slice_bytes = slice_samples * start.bit_depth // 8
 
         self._started_at: float | None = None
-        self._open: deque[_Block] = deque()
+        self._open: deque[Block] = deque()
         self._changes: dict[int, tuple[VoiceChange, list[tuple[str, float]]]] = {}
         self._markers: deque[tuple[int, str | int]] = deque()
         self._outputs: deque[Output] = deque()
@@ -153,6 +167,8 @@ class Session:
         self._unsaid: dict[WarningCode, str] = {}
         self._latency_s = Histogram()
         self._rtf = Histogram()
+        self._decode_s = 0.0
+        self._resample_in_s = 0.0
 
     # ------------------------------------------------------------------ input
 
@@ -170,17 +186,12 @@ class Session:
             return
         if self._started_at is None and payload:
             self._started_at = received_at
-        if self._start.encoding == "OPUS":
-            self._push(self._decode_packet(payload), received_at)
-            await self._wait_for_room()
-            return
-        step = max(1, int(SLICE_S * self._start.sample_rate)) * self._start.bit_depth // 8
-        for begin in range(0, len(payload), step):
-            piece = payload if len(payload) <= step else payload[begin : begin + step]
-            self._push(self._decoder.decode(piece), received_at)
-            await self._wait_for_room()
-            if self._over:
-                return
+        for piece in self._pieces(payload):
+            self._take(piece, received_at)
+            if self._room_in_s() > 0.0:
+                await self._wait_for_room()
+                if self._over:
+                    return
 
     def mark(self, marker: Marker) -> None:
         """Answer ``marker`` when the output has come this far."""
@@ -273,12 +284,14 @@ class Session:
             return
         self._queued_s -= self._duration_s(output.payload)
         self._room.set()
-        if output.received_at is not None:
+        block = output.completes
+        if block is not None:
             now = self._clock()
-            latency_s = now - output.received_at
+            latency_s = now - block.received_at
             self._latency_s.add(latency_s)
-            self._observer.stage("send", now - output.queued_at)
-            self._observer.stage("total", latency_s)
+            block.times["send"] = now - block.queued_at
+            block.times["total"] = latency_s
+            self._observer.block(block.times)
 
     def complete(self) -> Complete:
         """Sum the session up (spec: ``complete.stats``)."""
@@ -328,6 +341,12 @@ class Session:
     def _silenced_ms(self) -> float:
         return self._silenced_blocks * self._block_s * 1e3
 
+    def _pieces(self, payload: bytes) -> Sequence[bytes]:
+        step = self._slice_bytes
+        if self._start.encoding == "OPUS" or len(payload) <= step:
+            return (payload,)
+        return [payload[begin : begin + step] for begin in range(0, len(payload), step)]
+
     def _decode_packet(self, payload: bytes) -> FloatArray:
         if not payload:
             self._concealed_in_a_row += 1
@@ -339,7 +358,6 @@ class Session:
                 return self._decoder.conceal()[:0]
             return self._concealed()
         self._concealed_in_a_row = 0
-        started = time.perf_counter()
         try:
             samples = self._decoder.decode(payload)
         except CorruptAudioError as error:
@@ -357,7 +375,6 @@ class Session:
                 ) from error
         else:
             self._corrupt_in_a_row_s = 0.0
-        self._observer.stage("decode", time.perf_counter() - started)
         return samples
 
     def _concealed(self) -> FloatArray:
@@ -365,27 +382,36 @@ class Session:
         self._concealed_s += len(samples) / self._stream.rate_in
         return samples
 
-    def _push(self, samples: FloatArray, received_at: float) -> None:
+    def _take(self, piece: bytes, received_at: float) -> None:
+        """Decode ``piece`` and submit the blocks that it completes."""
         started = time.perf_counter()
+        if self._start.encoding == "OPUS":
+            samples = self._decode_packet(piece)
+        else:
+            samples = self._decoder.decode(piece)
+        decoded = time.perf_counter()
         self._stream.push(samples)
+        self._decode_s += decoded - started
+        self._resample_in_s += time.perf_counter() - decoded
         if self._recorder is not None:
             self._recorder.input(samples, self._received_ms)
-        if self._stream.blocks_ready:
-            self._observer.stage("resample_in", time.perf_counter() - started)
-            self._take_blocks(received_at)
+        self._take_blocks(received_at)
 
     def _take_blocks(self, received_at: float) -> None:
         while True:
             index = self._stream.blocks_taken
-            block = self._stream.take_block()
-            if block is None:
+            samples = self._stream.take_block()
+            if samples is None:
                 return
             on_clock = (self._started_at or received_at) + (index + 1) * self._block_s
-            change, updates = self._changes.pop(index, (None, []))
-            due_at = max(received_at, on_clock)
-            self._submit(_Block(received_at, due_at, updates), block, change)
+            change, updates = self._changes.pop(index, (None, ()))
+            block = Block(received_at, max(received_at, on_clock), updates)
+            block.times["decode"] = self._decode_s
+            block.times["resample_in"] = self._resample_in_s
+            self._decode_s = self._resample_in_s = 0.0
+            self._submit(block, samples, change)
 
-    def _submit(self, block: _Block, samples: FloatArray, change: VoiceChange | None) -> None:
+    def _submit(self, block: Block, samples: FloatArray, change: VoiceChange | None) -> None:
         """Hand a block to the scheduler, which keeps the order; results come in it."""
         self._open.append(block)
         live = self._start.realtime
@@ -401,30 +427,33 @@ class Session:
         if self._over:
             return
         block = self._open.popleft()
-        sent_ms = self._stream.sent_samples / self._stream.rate_out * 1e3
+        stream = self._stream
         for voice, pitch_shift in block.updates:
-            self._emit(Output(notice=Updated(voice, pitch_shift, sent_ms)))
-        self._observer.stage("queue", result.queued_s)
+            from_ms = stream.sent_samples / stream.rate_out * 1e3
+            self._emit(Output(notice=Updated(voice, pitch_shift, from_ms)))
+        times = block.times
+        times["queue"] = result.queued_s
         if result.silenced is None:
-            self._observer.stage("step", result.step_s)
+            times["step"] = result.step_s
             self._rtf.add(result.step_s / self._block_s)
         else:
             self._silence(result.silenced)
         started = time.perf_counter()
-        samples = self._stream.accept(result.samples)
+        samples = stream.accept(result.samples)
         resampled = time.perf_counter()
         payloads = self._encoder.encode(samples)
-        if self._stream.done:
+        done = stream.done
+        if done:
             payloads += self._encoder.flush()
-        self._observer.stage("resample_out", resampled - started)
-        self._observer.stage("encode", time.perf_counter() - resampled)
+        times["resample_out"] = resampled - started
+        times["encode"] = time.perf_counter() - resampled
         if self._recorder is not None:
-            self._recorder.output(samples, self._stream.sent_samples / self._stream.rate_out * 1e3)
-        for payload in payloads:
-            self._deliver(payload, block.received_at if payload is payloads[-1] else None)
-        self._say_unsaid(WARNING_INTERVAL_S)
+            self._recorder.output(samples, stream.sent_samples / stream.rate_out * 1e3)
+        self._deliver(payloads, block)
+        if self._unsaid:
+            self._say_unsaid(WARNING_INTERVAL_S)
         self._room.set()
-        if self._stream.done:
+        if done:
             self._finish()
 
     def _silence(self, reason: str) -> None:
@@ -440,16 +469,20 @@ class Session:
                 "a block could not be converted: silence stands for it",
             )
 
-    def _deliver(self, payload: bytes, received_at: float | None) -> None:
-        self._queued_s += self._duration_s(payload)
-        self._emit(Output(payload, received_at=received_at, queued_at=self._clock()))
-        if self._packet_samples:
-            self._encoded_packets += 1
-            encoded = self._encoded_packets * self._packet_samples - self._encoder.pre_skip_samples
-            self._delivered_samples = max(0, min(encoded, self._stream.sent_samples))
-        else:
-            self._delivered_samples = self._stream.sent_samples
-        self._answer_markers()
+    def _deliver(self, payloads: list[bytes], block: Block) -> None:
+        block.queued_at = self._clock()
+        for left, payload in enumerate(payloads, 1 - len(payloads)):
+            self._queued_s += self._duration_s(payload)
+            self._emit(Output(payload, completes=block if left == 0 else None))
+            if self._packet_samples:
+                self._encoded_packets += 1
+                samples = self._encoded_packets * self._packet_samples
+                samples -= self._encoder.pre_skip_samples
+                self._delivered_samples = max(0, min(samples, self._stream.sent_samples))
+            else:
+                self._delivered_samples = self._stream.sent_samples
+            if self._markers:
+                self._answer_markers()
 
     def _answer_markers(self, *, all_of_them: bool = False) -> None:
         while self._markers and (all_of_them or self._markers[0][0] < self._delivered_samples):
@@ -492,19 +525,21 @@ class Session:
             return 0.02
         return len(payload) / (2 * self._stream.rate_out)
 
+    def _room_in_s(self) -> float:
+        """Seconds until more input may be read; infinite: when some has been converted or sent."""
+        backlog_s = len(self._open) * self._block_s
+        if backlog_s >= self._max_buffered_s or self._queued_s >= self._max_buffered_s:
+            return math.inf
+        if not self._start.realtime or self._started_at is None:
+            return 0.0
+        stream = self._stream
+        elapsed_s = self._clock() - self._started_at
+        return stream.received_samples / stream.rate_in - elapsed_s - self._max_buffered_s
+
     async def _wait_for_room(self) -> None:
         """Hold up the reader while too much is buffered or the client is too far ahead."""
-        while not self._over:
-            backlog_s = len(self._open) * self._block_s
-            ahead_s = 0.0
-            if self._start.realtime and self._started_at is not None:
-                elapsed_s = self._clock() - self._started_at
-                ahead_s = self._received_ms / 1e3 - elapsed_s - self._max_buffered_s
-            if max(backlog_s, self._queued_s) < self._max_buffered_s and ahead_s <= 0:
-                self._room.set()
-                return
+        while not self._over and (wait_s := self._room_in_s()) > 0:
             self._room.clear()
-            try:
-                await asyncio.wait_for(self._room.wait(), ahead_s if ahead_s > 0 else None)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._room.wait(), None if wait_s == math.inf else wait_s)
+        self._room.set()

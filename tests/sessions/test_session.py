@@ -22,7 +22,7 @@ from fast_vc_service.sessions.events import (
     Updated,
     Warned,
 )
-from fast_vc_service.sessions.observer import Stage
+from fast_vc_service.sessions.observer import BlockTimes, Stage
 from fast_vc_service.sessions.session import Output, Session, SessionLimits
 from stub_converter import StubConverter, stub_voice
 
@@ -39,8 +39,8 @@ class Silent:
     def refused(self, code: str) -> None: ...
     def step(self, seconds: float, batch: int) -> None: ...
 
-    def stage(self, stage: Stage, seconds: float) -> None:
-        self.stages.append(stage)
+    def block(self, times: BlockTimes) -> None:
+        self.stages += times
 
     def late(self, blocks: int) -> None:
         self.lates += blocks
