@@ -14,7 +14,7 @@ BitDepth = Literal[16, 24, 32]
 
 _INT16_SCALE = np.float32(2.0**15)
 _INT16_MAX = np.float32(2.0**15 - 1)
-_STEPS = {
+_STEPS: dict[int, tuple[np.dtype[np.int16] | np.dtype[np.int32], np.float32]] = {
     2: (np.dtype("<i2"), np.float32(2.0**-15)),
     3: (np.dtype("<i4"), np.float32(2.0**-31)),
     4: (np.dtype("<i4"), np.float32(2.0**-31)),
@@ -67,8 +67,9 @@ class PcmDecoder:
             wide = np.zeros((count, 4), np.uint8)
             wide[:, 1:] = np.frombuffer(data, np.uint8, 3 * count).reshape(-1, 3)
             data = wide.tobytes()
-        raw = np.frombuffer(data, self._dtype, count)
-        return np.multiply(raw, self._step, dtype=np.float32)
+        raw: npt.NDArray[np.int16 | np.int32] = np.frombuffer(data, self._dtype, count)
+        samples: FloatArray = np.multiply(raw, self._step, dtype=np.float32)
+        return samples
 
     def conceal(self) -> FloatArray:
         """Return nothing: an empty PCM message stands for no lost audio."""

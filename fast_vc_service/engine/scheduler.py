@@ -191,11 +191,10 @@ class Scheduler:
         blocks = np.concatenate([batch[row].block for row in rows]).reshape(len(rows), -1)
         output = self.converter.step(blocks, [states[row] for row in rows])
         answers = dict(zip(rows, output, strict=True))
-        finite = np.isfinite(output).all(axis=1).tolist()
-        if all(finite):
+        if np.isfinite(output).all():
             return answers
         logger.error("a step gave samples that are not finite")
-        return {row: answers[row] for row, whole in zip(rows, finite, strict=True) if whole}
+        return {row: answer for row, answer in answers.items() if np.isfinite(answer).all()}
 
     def _deliver(
         self, batch: list[Job], results: list[Result], owners: dict[int, tuple[State, Post]]
@@ -213,7 +212,11 @@ class Scheduler:
     def _hand_over(self, pairs: list[tuple[Job, Result]]) -> None:
         for job, result in pairs:
             if job.channel in self._states:
-                job.done(result)
+                # One session's fault must not cost the others their results.
+                try:
+                    job.done(result)
+                except Exception:
+                    logger.exception("a session could not take its result")
 
 
 class Slot:

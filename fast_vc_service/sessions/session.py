@@ -19,12 +19,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from fast_vc_service.audio.codecs import CorruptAudioError, Decoder, Encoder
+from loguru import logger
+
+from fast_vc_service.audio.codecs import Decoder, Encoder
 from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray, Voice
 from fast_vc_service.engine.batching import Result, VoiceChange
 from fast_vc_service.engine.scheduler import Slot
 from fast_vc_service.engine.stream import Stream
-from fast_vc_service.sessions.errors import ErrorCode, SessionError, WarningCode
+from fast_vc_service.sessions.errors import SessionError, WarningCode, internal_error
 from fast_vc_service.sessions.events import (
     Complete,
     Marker,
@@ -35,16 +37,13 @@ from fast_vc_service.sessions.events import (
     Updated,
     Warned,
 )
+from fast_vc_service.sessions.intake import Intake
 from fast_vc_service.sessions.observer import BlockTimes, Observer
 from fast_vc_service.sessions.recorder import Recorder
 from fast_vc_service.sessions.report import Histogram
 
 MAX_MARKERS = 64
-MAX_CONCEALED_IN_A_ROW = 5
-MAX_CORRUPT_S = 1.0
 WARNING_INTERVAL_S = 1.0
-SLICE_S = 0.1
-"""Seconds of audio decoded at a time, so that a huge message does not hold up other sessions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +106,8 @@ class Session:
         limits: Buffer sizes and the late policy.
         observer: Receives measurements.
         recorder: Writes the conversation to disk, or None.
+        send_now: Sends audio at once and tells whether it could; what it could not send waits for
+            :meth:`next_output`. It is asked only while nothing waits.
         clock: Monotonic seconds.
     """
 
@@ -123,6 +124,7 @@ class Session:
         limits: SessionLimits,
         observer: Observer,
         recorder: Recorder | None = None,
+        send_now: Callable[[bytes], bool] = lambda _payload: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._start = start
@@ -130,19 +132,18 @@ class Session:
         self._pitch_shift = start.pitch_shift
         self._slot = slot
         self._stream = stream
-        self._decoder = decoder
+        self._intake = Intake(start, decoder, self._warn)
         self._encoder = encoder
         self._find_voice = find_voice
         self._observer = observer
         self._recorder = recorder
+        self._send_now = send_now
         self._clock = clock
 
         self._block_s = stream.block / SAMPLE_RATE_IN
         self._max_buffered_s = limits.max_buffered_ms / 1e3
         self._late_s = 2 * self._block_s if limits.late_ms is None else limits.late_ms / 1e3
         self._packet_samples = start.sample_rate_out // 50 if start.encoding_out == "OPUS" else 0
-        slice_samples = max(1, int(SLICE_S * start.sample_rate))
-        self._slice_bytes = slice_samples * start.bit_depth // 8
 
         self._started_at: float | None = None
         self._open: deque[Block] = deque()
@@ -159,9 +160,6 @@ class Session:
 
         self._encoded_packets = 0
         self._delivered_samples = 0
-        self._concealed_in_a_row = 0
-        self._corrupt_in_a_row_s = 0.0
-        self._concealed_s = 0.0
         self._silenced_blocks = 0
         self._warned_at: dict[WarningCode, float] = {}
         self._unsaid: dict[WarningCode, str] = {}
@@ -186,7 +184,7 @@ class Session:
             return
         if self._started_at is None and payload:
             self._started_at = received_at
-        for piece in self._pieces(payload):
+        for piece in self._intake.pieces(payload):
             self._take(piece, received_at)
             if self._room_in_s() > 0.0:
                 await self._wait_for_room()
@@ -238,10 +236,11 @@ class Session:
         if self._over or self._stream.ended:
             return
         self._last_word = last_word
-        if self._decoder.pending_bytes():
+        partial = self._intake.pending_bytes()
+        if partial:
             self._warn(
                 WarningCode.PARTIAL_SAMPLE,
-                f"{self._decoder.pending_bytes()} bytes at the end are no whole sample: dropped",
+                f"{partial} bytes at the end are no whole sample: dropped",
             )
         self._stream.end()
         self._take_blocks(self._clock())
@@ -284,14 +283,7 @@ class Session:
             return
         self._queued_s -= self._duration_s(output.payload)
         self._room.set()
-        block = output.completes
-        if block is not None:
-            now = self._clock()
-            latency_s = now - block.received_at
-            self._latency_s.add(latency_s)
-            block.times["send"] = now - block.queued_at
-            block.times["total"] = latency_s
-            self._observer.block(block.times)
+        self._sent(output.completes)
 
     def complete(self) -> Complete:
         """Sum the session up (spec: ``complete.stats``)."""
@@ -306,7 +298,7 @@ class Session:
             sent_ms=self._sent_ms,
             sent_samples=self._delivered_samples,
             silenced_ms=silenced_ms,
-            concealed_ms=self._concealed_s * 1e3,
+            concealed_ms=self._intake.concealed_s * 1e3,
             latency_p50_ms=latency["median"] or 0.0,
             latency_p95_ms=latency["p95"] or 0.0,
             latency_p99_ms=latency["p99"] or 0.0,
@@ -341,54 +333,10 @@ class Session:
     def _silenced_ms(self) -> float:
         return self._silenced_blocks * self._block_s * 1e3
 
-    def _pieces(self, payload: bytes) -> Sequence[bytes]:
-        step = self._slice_bytes
-        if self._start.encoding == "OPUS" or len(payload) <= step:
-            return (payload,)
-        return [payload[begin : begin + step] for begin in range(0, len(payload), step)]
-
-    def _decode_packet(self, payload: bytes) -> FloatArray:
-        if not payload:
-            self._concealed_in_a_row += 1
-            if self._concealed_in_a_row > MAX_CONCEALED_IN_A_ROW:
-                self._warn(
-                    WarningCode.CORRUPT_AUDIO,
-                    f"more than {MAX_CONCEALED_IN_A_ROW} lost packets in a row: ignored",
-                )
-                return self._decoder.conceal()[:0]
-            return self._concealed()
-        self._concealed_in_a_row = 0
-        try:
-            samples = self._decoder.decode(payload)
-        except CorruptAudioError as error:
-            self._warn(WarningCode.CORRUPT_AUDIO, str(error))
-            samples = self._concealed()
-            lost_s = len(samples) / self._stream.rate_in or self._start.opus_frame_duration / 1e3
-            self._corrupt_in_a_row_s += lost_s
-            if self._corrupt_in_a_row_s >= MAX_CORRUPT_S:
-                raise SessionError(
-                    ErrorCode.INVALID_AUDIO,
-                    "a second of packets in a row could not be decoded",
-                    expected="one raw Opus packet a message",
-                    got=str(error),
-                    hint="send packets without a container (no Ogg), or encoding PCM",
-                ) from error
-        else:
-            self._corrupt_in_a_row_s = 0.0
-        return samples
-
-    def _concealed(self) -> FloatArray:
-        samples = self._decoder.conceal()
-        self._concealed_s += len(samples) / self._stream.rate_in
-        return samples
-
     def _take(self, piece: bytes, received_at: float) -> None:
         """Decode ``piece`` and submit the blocks that it completes."""
         started = time.perf_counter()
-        if self._start.encoding == "OPUS":
-            samples = self._decode_packet(piece)
-        else:
-            samples = self._decoder.decode(piece)
+        samples = self._intake.decode(piece)
         decoded = time.perf_counter()
         self._stream.push(samples)
         self._decode_s += decoded - started
@@ -426,7 +374,13 @@ class Session:
     def _converted(self, result: Result) -> None:
         if self._over:
             return
-        block = self._open.popleft()
+        try:
+            self._take_result(self._open.popleft(), result)
+        except Exception:
+            logger.exception("a converted block could not be handed on")
+            self.fail(internal_error())
+
+    def _take_result(self, block: Block, result: Result) -> None:
         stream = self._stream
         for voice, pitch_shift in block.updates:
             from_ms = stream.sent_samples / stream.rate_out * 1e3
@@ -469,11 +423,20 @@ class Session:
                 "a block could not be converted: silence stands for it",
             )
 
+    def _sent(self, completes: Block | None) -> None:
+        """Count what was handed to the transport."""
+        if completes is not None:
+            now = self._clock()
+            latency_s = now - completes.received_at
+            self._latency_s.add(latency_s)
+            completes.times["send"] = now - completes.queued_at
+            completes.times["total"] = latency_s
+            self._observer.block(completes.times)
+
     def _deliver(self, payloads: list[bytes], block: Block) -> None:
         block.queued_at = self._clock()
         for left, payload in enumerate(payloads, 1 - len(payloads)):
-            self._queued_s += self._duration_s(payload)
-            self._emit(Output(payload, completes=block if left == 0 else None))
+            self._emit_audio(payload, block if left == 0 else None)
             if self._packet_samples:
                 self._encoded_packets += 1
                 samples = self._encoded_packets * self._packet_samples
@@ -515,6 +478,13 @@ class Session:
             self._warned_at[code] = now
             message = self._unsaid.pop(code)
             self._emit(Output(notice=Warned(code, message, self._silenced_ms)))
+
+    def _emit_audio(self, payload: bytes, completes: Block | None) -> None:
+        if not self._outputs and self._send_now(payload):
+            self._sent(completes)
+            return
+        self._queued_s += self._duration_s(payload)
+        self._emit(Output(payload, completes=completes))
 
     def _emit(self, output: Output) -> None:
         self._outputs.append(output)
