@@ -85,9 +85,11 @@ class PcmEncoder:
 
     Attributes:
         pre_skip_samples: Always 0.
+        packet_samples: Always 0.
     """
 
     pre_skip_samples = 0
+    packet_samples = 0
 
     def encode(self, samples: FloatArray) -> list[bytes]:
         """Return one message with all of ``samples`` ``[n]``; none when n is 0."""

@@ -143,7 +143,6 @@ class Session:
         self._block_s = stream.block / SAMPLE_RATE_IN
         self._max_buffered_s = limits.max_buffered_ms / 1e3
         self._late_s = 2 * self._block_s if limits.late_ms is None else limits.late_ms / 1e3
-        self._packet_samples = start.sample_rate_out // 50 if start.encoding_out == "OPUS" else 0
 
         self._started_at: float | None = None
         self._open: deque[Block] = deque()
@@ -437,9 +436,9 @@ class Session:
         block.queued_at = self._clock()
         for left, payload in enumerate(payloads, 1 - len(payloads)):
             self._emit_audio(payload, block if left == 0 else None)
-            if self._packet_samples:
+            if self._encoder.packet_samples:
                 self._encoded_packets += 1
-                samples = self._encoded_packets * self._packet_samples
+                samples = self._encoded_packets * self._encoder.packet_samples
                 samples -= self._encoder.pre_skip_samples
                 self._delivered_samples = max(0, min(samples, self._stream.sent_samples))
             else:
@@ -491,9 +490,8 @@ class Session:
         self._arrived.set()
 
     def _duration_s(self, payload: bytes) -> float:
-        if self._packet_samples:
-            return 0.02
-        return len(payload) / (2 * self._stream.rate_out)
+        samples = self._encoder.packet_samples or len(payload) // 2
+        return samples / self._stream.rate_out
 
     def _room_in_s(self) -> float:
         """Seconds until more input may be read; infinite: when some has been converted or sent."""
