@@ -13,6 +13,18 @@ from tests.golden import weights
 
 LISTINGS = Path(__file__).parent.parent / "data" / "golden" / "listings"
 
+LISTING = {
+    "dit_tiny": "dit_tiny",
+    "dit_small": "dit_small",
+    "dit_base": "dit_base_f0_44k",
+    "length_regulator_tiny": "length_regulator_tiny",
+    "length_regulator_small": "length_regulator_small",
+    "length_regulator_base": "length_regulator_base_f0_44k",
+    "bigvgan_22k": "bigvgan_v2_22khz_80band_256x",
+    "bigvgan_44k": "bigvgan_v2_44khz_128band_512x",
+}
+"""Listing of each network."""
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -39,5 +51,6 @@ def outputs(network: nn.Module, *names: str) -> dict[str, Tensor]:
         def catch(_: nn.Module, __: object, output: Tensor, name: str = name) -> None:
             caught[name] = output.detach().clone()
 
-        modules[name].register_forward_hook(catch)
+        if name:
+            modules[name].register_forward_hook(catch)
     return caught
