@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +31,11 @@ Network = TypeVar("Network", bound=nn.Module)
 
 def published(listing: str) -> dict[str, Tensor]:
     """Generated entries of a network, under the names its checkpoint has."""
-    shapes = weights.read_listing(LISTINGS / f"{listing}.tsv")
+    return generated(weights.read_listing(LISTINGS / f"{listing}.tsv"))
+
+
+def generated(shapes: Mapping[str, Iterable[int]]) -> dict[str, Tensor]:
+    """Generated entries of these names and shapes."""
     return {name: torch.from_numpy(array) for name, array in weights.state_dict(shapes).items()}
 
 

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from fast_vc_service.audio.fbank import kaldi_fbank
 from fast_vc_service.audio.mel import MelSettings, log_mel
 from fast_vc_service.models import campplus
-from fast_vc_service.models.seedvc import dit, f0, length_regulator
+from fast_vc_service.models.seedvc import bigvgan, dit, f0, hift, joins, length_regulator, rmvpe
 from fast_vc_service.models.seedvc.presets import PRESETS
 from fast_vc_service.models.seedvc.sampler import Sampler
 from tests.golden import build
@@ -140,6 +140,90 @@ def check_rotary(v: Vectors, _: Path) -> Iterator[Comparison]:
     yield close("sin_position_5", sin[5], v["sin_position_5"], 1e-5)
 
 
+def check_alias_free_activation(v: Vectors, _: Path) -> Iterator[Comparison]:
+    shapes = {f"activation_post.act.{leaf}": (24,) for leaf in ("alpha", "beta")}
+    generated = build.generated(shapes)
+    activation = bigvgan.Activation(24)
+    activation.load_state_dict(
+        {name.rsplit(".", 1)[-1]: tensor for name, tensor in generated.items()}
+    )
+    yield close("upsampled", bigvgan.upsampled(v["x"]), v["upsampled"], 1e-5)
+    yield close("out", activation(v["x"]), v["out"], 1e-5)
+    yield close("filter", bigvgan.low_pass(), v["filter"], 5e-7)
+    yield close("filter_down", bigvgan.low_pass(), v["filter_down"], 5e-7)
+
+
+def check_bigvgan(name: str, config: bigvgan.BigVganConfig) -> Check:
+    def check(v: Vectors, _: Path) -> Iterator[Comparison]:
+        network = build.filled(bigvgan.BigVgan(config), build.LISTING[name], bigvgan.TABLE)
+        caught = build.outputs(network, "first", "ups.0", "blocks.0", "last")
+        wave = network(v["mel"])
+        yield close("conv_pre_out", caught["first"][:, :64], v["conv_pre_out"], 3e-4)
+        yield close("up0_out", caught["ups.0"][:, :64], v["up0_out"], 3e-4)
+        yield close("resblock0_out", caught["blocks.0"][:, :64], v["resblock0_out"], 3e-4)
+        yield close("before_clamp", caught["last"], v["before_clamp"], 3e-4)
+        yield close("wave", wave[:, None], v["wave"], 3e-4)
+
+    return check
+
+
+def check_hift(v: Vectors, _: Path) -> Iterator[Comparison]:
+    network = build.filled(hift.HiFT(), "hift", hift.TABLE)
+    mel, phase, noise = v["mel"], v["phase"][None], v["noise"]
+
+    def source(f0_hz: torch.Tensor, phase: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        return network.source(hift.cycles_of(f0_hz), f0_hz, phase, noise)
+
+    caught = build.outputs(network, "first", "source_blocks.0", "last")
+    quiet = source(v["f0"], phase * 0, noise * 0)
+    yield close("source_quiet", quiet[:, None], v["source_quiet"], 1e-5)
+    yield close("wave_quiet", network(mel, quiet), v["wave_quiet"], 3e-4)
+    yield close("conv_pre_out", caught["first"][:, :64], v["conv_pre_out"], 3e-4)
+    yield close("source0_out", caught["source_blocks.0"][:, :64, ::4], v["source0_out"], 3e-4)
+    yield close("conv_post_out", caught["last"], v["conv_post_out"], 3e-4)
+    loud = source(v["f0"], phase, noise)
+    yield close("source", loud[:, None], v["source"], 1e-5)
+    yield close("wave", network(mel, loud), v["wave"], 3e-4)
+    f0_hz = network.f0(mel)
+    yield close("predicted_f0", f0_hz, v["predicted_f0"], 3e-4)
+    wave = network(mel, source(f0_hz, phase, noise))
+    yield close("wave_predicted_f0", wave, v["wave_predicted_f0"], 3e-4)
+
+
+def check_rmvpe(v: Vectors, _: Path) -> Iterator[Comparison]:
+    network = build.filled(rmvpe.Rmvpe(), "rmvpe", rmvpe.TABLE)
+    mel = log_mel(v["audio_16k"][None], rmvpe.MEL)
+    yield close("mel", mel[0], v["mel"], 5e-3, median=1e-5)
+    deepest = _inputs(network.middle)
+    caught = build.outputs(network, "decoder.4", "last")
+    salience = network(v["mel"][None])[0]
+    yield close("encoder_out", deepest[0][0, ::8], v["encoder_out"], 1e-3)
+    unet, cnn = caught["decoder.4"][0, :, :16], caught["last"][0, :, :16]
+    yield close("unet_out_frames_0_16", unet, v["unet_out_frames_0_16"], 1e-3)
+    yield close("cnn_out_frames_0_16", cnn, v["cnn_out_frames_0_16"], 1e-3)
+    yield close("salience", salience, v["salience"], 1e-3)
+    yield close("f0", rmvpe.decoded(v["salience"]), v["f0"], 1e-6, rtol=1e-3)
+    yield close("decode_f0", rmvpe.decoded(v["decode_salience"]), v["decode_f0"], 1e-2)
+
+
+def check_audio_ops(v: Vectors, _: Path) -> Iterator[Comparison]:
+    previous, overlap = v["crossfade_previous"].numpy(), v["crossfade_overlap"]
+    for following, out in (
+        ("crossfade_next", "crossfade_out"),
+        ("crossfade_short_next", "crossfade_short_out"),
+    ):
+        joined = joins.crossfaded(previous, v[following].numpy(), overlap)
+        yield close(out, joined, v[out], 1e-5)
+    buffer = np.zeros(v["sola_buffer"], np.float32)
+    blocks, offsets = [], []
+    for window in v["sola_windows"].numpy():
+        block, buffer, offset = joins.sola(window, buffer, v["sola_block"], v["sola_search"])
+        blocks.append(block)
+        offsets.append(offset)
+    yield exact("sola_offsets", offsets, v["sola_offsets"])
+    yield close("sola_blocks", np.stack(blocks), v["sola_blocks"], 1e-5)
+
+
 def check_campplus(v: Vectors, folder: Path) -> Iterator[Comparison]:
     fbank = kaldi_fbank(v["audio_16k"])
     yield close("fbank", fbank, v["fbank"], 1e-2, median=1e-5)
@@ -198,6 +282,12 @@ CHECKS: dict[str, Check] = {
     "f0_bins": check_f0_bins,
     "f0_shift": check_f0_shift,
     "rotary": check_rotary,
+    "alias_free_activation": check_alias_free_activation,
+    "bigvgan_22k": check_bigvgan("bigvgan_22k", bigvgan.BIGVGAN_22K),
+    "bigvgan_44k": check_bigvgan("bigvgan_44k", bigvgan.BIGVGAN_44K),
+    "hift": check_hift,
+    "rmvpe": check_rmvpe,
+    "audio_ops": check_audio_ops,
     **{f"mel_{preset}": check_mel for preset in PRESETS},
     **{f"length_regulator_{preset}": check_length_regulator(preset) for preset in PRESETS},
     **{f"dit_{preset}": check_dit(preset) for preset in PRESETS},

@@ -36,9 +36,7 @@ SMALL = Preset(
     "small",
     MelSettings(22_050, window=1024, hop=256, bins=80, low_hz=0.0, high_hz=11_025.0),
     RegulatorConfig(content=768, channels=512),
-    DitConfig(
-        mels=80, width=512, heads=8, depth=13, condition=512, long_skip=True, wavenet=512
-    ),
+    DitConfig(mels=80, width=512, heads=8, depth=13, condition=512, long_skip=True, wavenet=512),
 )
 BASE = Preset(
     "base",

@@ -63,4 +63,3 @@ def stacked(conditions: Sequence[Conditioning]) -> Conditioning:
         torch.cat([condition.frames for condition in conditions]),
         torch.cat(styles) if styles else None,
     )
-
