@@ -90,14 +90,15 @@ def _dit(preset: str) -> dit.DiT:
 def check_dit(preset: str) -> Check:
     def check(v: Vectors, _: Path) -> Iterator[Comparison]:
         network = _dit(preset)
-        inputs = [v[name] for name in ("x", "prompt_x", "x_lens", "t", "style", "cond")]
+        inputs = [v[name] for name in ("x", "prompt_x", "x_lens", "t")]
+        given = {"style": v["style"], "mu": v["cond"]}
         caught = build.outputs(network, "time", "layers.0", "wavenet" if preset == "small" else "")
         seen = _inputs(network.layers[0])
         transformer_out: list[torch.Tensor] = []
         head = network.long_skip if preset == "small" else network.final
         head.register_forward_pre_hook(lambda _, args: transformer_out.append(args[0].detach()))
         final_out = _inputs(network.final_conv) if preset == "small" else []
-        yield close("out", network(*inputs), v["out"], 1e-4)
+        yield close("out", network(*inputs, **given), v["out"], 1e-4)
         yield close("t_embedding", caught["time"], v["t_embedding"], 1e-4)
         yield close("transformer_in", seen[0][:1], v["transformer_in"], 1e-4)
         yield close("layer0_out", caught["layers.0"][:1], v["layer0_out"], 1e-4)
@@ -108,8 +109,9 @@ def check_dit(preset: str) -> Check:
             yield close("wavenet_out", caught["wavenet"][:1], v["wavenet_out"], 1e-4)
             final = final_out[0][:1].transpose(1, 2)
             yield close("final_layer_out", final, v["final_layer_out"], 1e-4)
-        x, prompt, lengths, t, style, cond = (value[:1] for value in inputs)
-        null = network(x, prompt * 0, lengths, t, style * 0, cond * 0)
+        x, prompt, lengths, t = (value[:1] for value in inputs)
+        nothing = {name: value[:1] * 0 for name, value in given.items()}
+        null = network(x, prompt * 0, lengths, t, **nothing)
         yield close("out_null_row0", null, v["out_null_row0"], 1e-4)
 
     return check
@@ -171,22 +173,19 @@ def check_hift(v: Vectors, _: Path) -> Iterator[Comparison]:
     network = build.filled(hift.HiFT(), "hift", hift.TABLE)
     mel, phase, noise = v["mel"], v["phase"][None], v["noise"]
 
-    def source(f0_hz: torch.Tensor, phase: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        return network.source(hift.cycles_of(f0_hz), f0_hz, phase, noise)
-
     caught = build.outputs(network, "first", "source_blocks.0", "last")
-    quiet = source(v["f0"], phase * 0, noise * 0)
+    quiet = network.source(v["f0"], phase * 0, noise * 0)
     yield close("source_quiet", quiet[:, None], v["source_quiet"], 1e-5)
     yield close("wave_quiet", network(mel, quiet), v["wave_quiet"], 3e-4)
     yield close("conv_pre_out", caught["first"][:, :64], v["conv_pre_out"], 3e-4)
     yield close("source0_out", caught["source_blocks.0"][:, :64, ::4], v["source0_out"], 3e-4)
     yield close("conv_post_out", caught["last"], v["conv_post_out"], 3e-4)
-    loud = source(v["f0"], phase, noise)
+    loud = network.source(v["f0"], phase, noise)
     yield close("source", loud[:, None], v["source"], 1e-5)
     yield close("wave", network(mel, loud), v["wave"], 3e-4)
     f0_hz = network.f0(mel)
     yield close("predicted_f0", f0_hz, v["predicted_f0"], 3e-4)
-    wave = network(mel, source(f0_hz, phase, noise))
+    wave = network(mel, network.source(f0_hz, phase, noise))
     yield close("wave_predicted_f0", wave, v["wave_predicted_f0"], 3e-4)
 
 

@@ -150,7 +150,8 @@ class BigVgan(nn.Module):
             kernels = len(_KERNELS)
             outs = [block(x) for block in self.blocks[stage * kernels : (stage + 1) * kernels]]
             x = torch.stack(outs).mean(dim=0)
-        return self.last(self.activation(x)).clamp(-1.0, 1.0)[:, 0]
+        wave: Tensor = self.last(self.activation(x))[:, 0]
+        return wave.clamp(-1.0, 1.0)
 
 
 def upsampled(x: Tensor) -> Tensor:
@@ -169,7 +170,7 @@ def low_pass() -> npt.NDArray[np.float32]:
     beta = 0.1102 * (attenuation - 8.7)
     places = np.arange(_TAPS) - (_TAPS - 1) / 2
     taps = np.kaiser(_TAPS, beta) * 2 * _CUTOFF * np.sinc(2 * _CUTOFF * places)
-    return (taps / taps.sum()).astype(np.float32)
+    return np.asarray(taps / taps.sum(), np.float32)
 
 
 @cache

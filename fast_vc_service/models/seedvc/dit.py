@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -138,14 +139,13 @@ class Modulation:
         token: ``[B, 1, width]``.
         norms: Gain and offset ``[B, 1, width]`` of the norms: two a layer and the last one. The
             offset is None where the time is a token.
-        wavenet: For :class:`wavenet.WaveNet`; None without.
-        final: Offset and gain ``[B, 1, channels]`` of the last norm of ``small``; None without.
+        head: Of the last layers where they are a WaveNet: what it takes, and offset and gain
+            ``[B, 1, channels]`` of the norm after it.
     """
 
     token: Tensor
     norms: tuple[tuple[Tensor, Tensor | None], ...]
-    wavenet: Tensor | None
-    final: tuple[Tensor, Tensor] | None
+    head: tuple[Tensor, Tensor, Tensor] | None
 
 
 class _Norm(nn.Module):
@@ -183,13 +183,13 @@ class _Attention(nn.Module):
         rows, frames, width = x.shape
         if first:
             # Nobody asks for the earlier frames' output: keys and values alone.
-            query_weight, other_weight = self.qkv.weight.split((width, 2 * width))
-            query = functional.linear(x[:, first:], query_weight)
-            key, value = functional.linear(x, other_weight).chunk(2, dim=2)
+            weight = self.qkv.weight
+            query = functional.linear(x[:, first:], weight[:width])
+            key, value = functional.linear(x, weight[width:]).chunk(2, dim=2)
         else:
             query, key, value = self.qkv(x).chunk(3, dim=2)
         query, key, value = (
-            part.unflatten(2, (self.heads, width // self.heads)) for part in (query, key, value)
+            part.reshape(rows, -1, self.heads, width // self.heads) for part in (query, key, value)
         )
         cos, sin = rotation
         query = rotated(query, cos[first:frames], sin[first:frames])
@@ -222,14 +222,18 @@ class _Layer(nn.Module):
         self.feed_forward_norm = _Norm(config.width, adaptive=not config.tokens)
         self.feed_forward = _FeedForward(config.width, config.inner)
 
+    def modulations(self, time: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+        return [self.attention_norm.modulation(time), self.feed_forward_norm.modulation(time)]
+
     def forward(
         self,
         x: Tensor,
         skipped: Tensor | None,
+        *,
         norms: tuple[tuple[Tensor, Tensor | None], ...],
         rotation: tuple[Tensor, Tensor],
         visible: Tensor | None,
-        first: int = 0,
+        first: int,
     ) -> Tensor:
         if self.skip is not None and skipped is not None:
             x = self.skip(torch.cat([x, skipped], dim=2))
@@ -282,7 +286,14 @@ class DiT(nn.Module):
         return 2 if self.config.tokens else 0
 
     def forward(
-        self, x: Tensor, prompt: Tensor, lengths: Tensor, time: Tensor, style: Tensor, mu: Tensor
+        self,
+        x: Tensor,
+        prompt: Tensor,
+        lengths: Tensor,
+        time: Tensor,
+        *,
+        style: Tensor,
+        mu: Tensor,
     ) -> Tensor:
         """Velocity of a batch, in one call.
 
@@ -337,16 +348,14 @@ class DiT(nn.Module):
         embedding = self.time(features)
         norms: list[tuple[Tensor, Tensor | None]] = []
         for layer in self.layers:
-            assert isinstance(layer, _Layer)
-            norms.append(layer.attention_norm.modulation(embedding))
-            norms.append(layer.feed_forward_norm.modulation(embedding))
+            norms += cast("_Layer", layer).modulations(embedding)
         norms.append(self.norm.modulation(embedding))
-        gates = final = None
+        head = None
         if self.config.wavenet:
             gates = self.wavenet.modulation(self.wavenet_time(features))
             offset, gain = self.final_time(functional.silu(embedding))[:, None].chunk(2, dim=2)
-            final = (offset, 1.0 + gain)
-        return Modulation(embedding[:, None], tuple(norms), gates, final)
+            head = (gates, offset, 1.0 + gain)
+        return Modulation(embedding[:, None], tuple(norms), head)
 
     def velocity(
         self,
@@ -384,11 +393,11 @@ class DiT(nn.Module):
         h = self._transform(h, modulation, visible, first)
         if self.config.long_skip:
             h = self.long_skip(torch.cat([h, functional.pad(state, (0, 0, margin, 0))], dim=2))
-        if not self.config.wavenet:
+        if modulation.head is None:
             out: Tensor = self.final(h).transpose(1, 2)
             return out
         kept = None if valid is None else valid[:, None, prompt - margin :].to(h.dtype)
-        return self._wavenet_head(h, modulation, kept)[:, :, margin:]
+        return self._wavenet_head(h, modulation.head, kept)[:, :, margin:]
 
     def _transform(
         self, h: Tensor, modulation: Modulation, visible: Tensor | None, first: int
@@ -401,17 +410,24 @@ class DiT(nn.Module):
             skipped = skips.pop() if self.config.takes_skip(index) else None
             norms = modulation.norms[2 * index : 2 * index + 2]
             last = index == self.config.depth - 1
-            h = layer(h, skipped, norms, rotation, visible, first if last else 0)
+            h = layer(
+                h,
+                skipped,
+                norms=norms,
+                rotation=rotation,
+                visible=visible,
+                first=first if last else 0,
+            )
             if index < half:
                 skips.append(h)
         return _normed(h, modulation.norms[-1])
 
-    def _wavenet_head(self, h: Tensor, modulation: Modulation, valid: Tensor | None) -> Tensor:
-        assert modulation.wavenet is not None
-        assert modulation.final is not None
-        z = self.wavenet(self.wavenet_in(h).transpose(1, 2), modulation.wavenet, valid)
+    def _wavenet_head(
+        self, h: Tensor, modulation: tuple[Tensor, Tensor, Tensor], valid: Tensor | None
+    ) -> Tensor:
+        gates, offset, gain = modulation
+        z = self.wavenet(self.wavenet_in(h).transpose(1, 2), gates, valid)
         z = z.transpose(1, 2) + self.wavenet_skip(h)
-        offset, gain = modulation.final
         normed = functional.layer_norm(z, z.shape[-1:], eps=_LAYER_NORM_EPS)
         out: Tensor = self.final_conv(
             self.final_linear(torch.addcmul(offset, normed, gain)).transpose(1, 2)
@@ -421,7 +437,7 @@ class DiT(nn.Module):
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate adjacent pairs of ``[B, T, heads, size]`` by angles ``[T, size / 2]``."""
-    a, b = x.unflatten(3, (-1, 2)).unbind(4)
+    a, b = x[..., 0::2], x[..., 1::2]
     cos, sin = cos[:, None], sin[:, None]
     return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=4).flatten(3)
 

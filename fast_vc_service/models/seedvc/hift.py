@@ -129,20 +129,18 @@ class HiFT(nn.Module):
         f0: Tensor = self.f0_out(h)[:, :, 0].abs()
         return f0
 
-    def source(self, cycles: Tensor, f0: Tensor, offsets: Tensor, noise: Tensor) -> Tensor:
+    def source(self, f0: Tensor, offsets: Tensor, noise: Tensor) -> Tensor:
         """Harmonic excitation.
 
         Args:
-            cycles: Phase of the fundamental ``[B, N]``, float64; see :func:`cycles_of`.
-            f0: ``[B, T]`` in Hz, N = 256 T.
-            offsets: Phase of each harmonic at zero cycles ``[B, 9]``, in radians.
-            noise: ``[B, 9, N]``, standard normal.
+            f0: ``[B, T]`` in Hz.
+            offsets: Phase of each harmonic before the first sample ``[B, 9]``, in radians.
+            noise: ``[B, 9, 256 T]``, standard normal.
 
         Returns:
-            ``[B, N]``.
+            ``[B, 256 T]``.
         """
-        multiples = torch.arange(1, HARMONICS + 1, device=cycles.device)[:, None]
-        angles = 2 * math.pi * torch.frac(cycles[:, None] * multiples).to(torch.float32)
+        angles = 2 * math.pi * torch.remainder(cycles(f0), 1.0)
         voiced = (f0.repeat_interleave(HOP, dim=1) > _VOICED_ABOVE_HZ)[:, None]
         sines = _AMPLITUDE * torch.sin(angles + offsets[:, :, None]) * voiced
         level = torch.where(voiced, _NOISE, _AMPLITUDE / 3)
@@ -180,17 +178,20 @@ class HiFT(nn.Module):
         return wave.clamp(-_LIMIT, _LIMIT)
 
 
-def cycles_of(f0: Tensor) -> Tensor:
-    """Phase of the fundamental in cycles, from zero before the first sample.
+def cycles(f0: Tensor) -> Tensor:
+    """Cycles of each harmonic since before the first sample.
+
+    Rounded to float32 as in the published system, whose long inputs show it.
 
     Args:
         f0: ``[B, T]`` in Hz.
 
     Returns:
-        ``[B, 256 T]``, float64; each sample's own step is counted in.
+        ``[B, 9, 256 T]``; each sample's own step is counted in.
     """
-    steps = f0.to(torch.float64).repeat_interleave(HOP, dim=1) / SAMPLE_RATE
-    return torch.cumsum(steps, dim=1)
+    multiples = torch.arange(1, HARMONICS + 1, device=f0.device)[:, None]
+    steps = f0.repeat_interleave(HOP, dim=1)[:, None] * multiples / SAMPLE_RATE
+    return torch.cumsum(steps, dim=2)
 
 
 @cache

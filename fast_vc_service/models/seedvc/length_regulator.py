@@ -95,9 +95,9 @@ class LengthRegulator(nn.Module):
             h = h + pitch
         for block in self.blocks:
             h = block(h)
-        h = self.out(h).transpose(1, 2)
         valid = torch.arange(frames, device=h.device) < lengths[:, None]
-        return h * valid[:, :, None].to(h.dtype)
+        out: Tensor = self.out(h).transpose(1, 2) * valid[:, :, None]
+        return out
 
 
 def nearest_index(frames_in: int, frames_out: int, device: torch.device | None = None) -> Tensor:
