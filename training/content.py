@@ -32,11 +32,13 @@ from training import checkpoint, curves
 from training.batches import Batch, Library, roughen
 from training.features import UNSURE, VOICED
 from training.paths import DEFAULT_ROOT
+from training.precision import half_precision
 from training.phones import IGNORED
 
 PHONE_WEIGHT, PITCH_WEIGHT, VOICING_WEIGHT, PAIR_WEIGHT = 1.0, 0.2, 0.3, 0.5
 LABEL_SMOOTHING = 0.05
 SAVE_EVERY = 500
+ARRAYS = ("mel", "f0", "voicing", "phones")
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ def run(
     names = json.loads((root / "features/phones.json").read_text("utf-8"))
     libraries = {}
     for kind in ("synthetic", "real"):
-        library = Library(root / "features" / kind)
+        library = Library(root / "features" / kind, ARRAYS)
         library.refresh()
         if library.clips["train"]:
             libraries[kind] = library
@@ -213,7 +215,9 @@ def run(
         batch = train_batch(libraries, schedule, step).to(device)
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate_at(step)
-        parts = losses(network(batch.mel), batch, network.delay_frames)
+        with half_precision(device):
+            answer = network(batch.mel)
+        parts = losses(answer.float(), batch, network.delay_frames)
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(total(parts))
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

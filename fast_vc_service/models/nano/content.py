@@ -68,6 +68,12 @@ class ContentFrames:
     f0: Tensor
     voicing: Tensor
 
+    def float(self) -> ContentFrames:
+        """The same in float32."""
+        return ContentFrames(
+            self.bottleneck.float(), self.phones.float(), self.f0.float(), self.voicing.float()
+        )
+
 
 def f0_to_bin(f0_hz: Tensor) -> Tensor:
     """Fractional bin of an F0 above zero."""

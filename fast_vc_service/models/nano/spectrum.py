@@ -73,3 +73,8 @@ def log_mel(samples: Tensor, history: Tensor | None = None) -> tuple[Tensor, Ten
     power = torch.fft.rfft(frames).abs().square()
     mel = torch.sqrt(power @ filters.T)
     return torch.log(mel + FLOOR), joined[:, joined.shape[1] - HISTORY_SAMPLES :]
+
+
+def frame_energy(mel: Tensor) -> Tensor:
+    """Log amplitude [...] of log-mel frames [..., MELS], all bands together."""
+    return 0.5 * torch.logsumexp(2 * mel, -1)
