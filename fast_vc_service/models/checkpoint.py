@@ -1,8 +1,8 @@
 """Published checkpoints: reading them safely and translating their names into ours.
 
 A network has one table, ``{published name: our name}``. A name is that of a module or of a single
-entry; ``{x}`` stands for a number, ``{x-1}`` or ``{x+2}`` on our side for a shifted one, and ``{*}``
-for whatever follows.
+entry; ``{x}`` stands for a number, ``{x-1}`` or ``{x+2}`` on our side for a shifted one, and
+``{*}`` for whatever follows.
 """
 
 from __future__ import annotations

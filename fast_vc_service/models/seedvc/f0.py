@@ -33,16 +33,16 @@ def f0_bins(f0_hz: Tensor, bins: int) -> Tensor:
     return torch.where(index >= bins, torch.zeros_like(index), index)
 
 
-def shifted(f0_hz: Tensor, semitones: float = 0.0, log_offset: float = 0.0) -> Tensor:
+def shifted(f0_hz: Tensor, semitones: float = 0.0, log_offset: float | Tensor = 0.0) -> Tensor:
     """Move the voiced frames by ``semitones`` and a natural-log ``log_offset``.
 
     Args:
-        f0_hz: ``[T]`` in Hz, 0 where unvoiced.
+        f0_hz: ``[..., T]`` in Hz, 0 where unvoiced.
         semitones: Up or down.
-        log_offset: What :func:`register_offset` gives, or another.
+        log_offset: What :func:`register_offset` gives, or another; one for all or one a row.
 
     Returns:
-        ``[T]`` in Hz; unvoiced frames become 1e-5 Hz.
+        ``[..., T]`` in Hz; unvoiced frames become 1e-5 Hz.
     """
     log_f0 = torch.log(f0_hz + _UNVOICED_HZ)
     moved = torch.exp(log_f0 + log_offset) * 2.0 ** (semitones / 12.0)

@@ -18,8 +18,6 @@ HARMONICS = 9
 """Sines of the source: the fundamental and eight above it."""
 
 _MELS = 80
-_WIDTH = 512
-_F0_WIDTH = 512
 _UP = 8  # each of two up-samplings
 _FFT, _FFT_HOP = 16, 4
 _BINS = _FFT // 2 + 1
@@ -92,22 +90,27 @@ class _Block(nn.Module):
 
 
 class HiFT(nn.Module):
-    """Mel to waveform at 22.05 kHz; phases and noise of the source are given by the caller."""
+    """Mel to waveform at 22.05 kHz; phases and noise of the source are given by the caller.
 
-    def __init__(self) -> None:
+    Args:
+        width: Channels before the first up-sampling, which halves them, and of the F0 predictor.
+    """
+
+    def __init__(self, width: int = 512) -> None:
         super().__init__()
         self.f0_layers = nn.Sequential()
         for layer in range(5):
-            channels = _F0_WIDTH if layer else _MELS
-            self.f0_layers.append(nn.Conv1d(channels, _F0_WIDTH, 3, padding=1))
+            channels = width if layer else _MELS
+            self.f0_layers.append(nn.Conv1d(channels, width, 3, padding=1))
             self.f0_layers.append(nn.ELU())
-        self.f0_out = nn.Linear(_F0_WIDTH, 1)
+        self.f0_out = nn.Linear(width, 1)
         self.source_mix = nn.Linear(HARMONICS, 1)
 
-        widths = [_WIDTH // 2, _WIDTH // 4]
-        self.first = nn.Conv1d(_MELS, _WIDTH, 7, padding=3)
+        widths = [width // 2, width // 4]
+        self.first = nn.Conv1d(_MELS, width, 7, padding=3)
         self.ups = nn.ModuleList(
-            nn.ConvTranspose1d(2 * width, width, 2 * _UP, _UP, padding=_UP // 2) for width in widths
+            nn.ConvTranspose1d(2 * channels, channels, 2 * _UP, _UP, padding=_UP // 2)
+            for channels in widths
         )
         self.source_downs = nn.ModuleList(
             [
@@ -116,10 +119,11 @@ class HiFT(nn.Module):
             ]
         )
         self.source_blocks = nn.ModuleList(
-            _Block(width, kernel) for width, kernel in zip(widths, _SOURCE_KERNELS, strict=True)
+            _Block(channels, kernel)
+            for channels, kernel in zip(widths, _SOURCE_KERNELS, strict=True)
         )
         self.blocks = nn.ModuleList(
-            _Block(width, kernel) for width in widths for kernel in _KERNELS
+            _Block(channels, kernel) for channels in widths for kernel in _KERNELS
         )
         self.last = nn.Conv1d(widths[-1], 2 * _BINS, 7, padding=3)
 

@@ -131,7 +131,7 @@ class SeedVcModel:
         f0_hz = None
         if self.networks.pitch is not None:
             f0_hz = self.networks.pitch.f0(audio[:, -seen:])
-        mel = self._mel(audio, seen, frames, f0_hz, memories, ends)
+        mel = self._mel(audio, seen, frames, memories=memories, ends=ends, f0_hz=f0_hz)
 
         kept = self._out(new_samples + right_samples + self.overlap) + 1
         tail = min(frames, -(-kept // self._hop) + self._margin)
@@ -167,9 +167,10 @@ class SeedVcModel:
         audio: Tensor,
         seen: int,
         frames: int,
-        f0_hz: Tensor | None,
+        *,
         memories: Sequence[SeedVcMemory],
         ends: Sequence[int],
+        f0_hz: Tensor | None,
     ) -> Tensor:
         """Mel ``[B, mels, frames]`` of the newest ``seen`` samples of ``audio``."""
         networks, device = self.networks, audio.device

@@ -32,7 +32,6 @@ _THRESHOLD = 0.03
 _NEAR = 4  # bins to each side of the best that are averaged
 _LEVELS = 5
 _BLOCKS = 4
-_WIDTH = 16
 _MULTIPLE = 2**_LEVELS
 
 TABLE = Table(
@@ -82,31 +81,39 @@ def _blocks(channels_in: int, channels: int) -> nn.Sequential:
 
 
 class Rmvpe(nn.Module):
-    """A U-Net over the mel as an image, then a recurrent layer."""
+    """A U-Net over the mel as an image, then a recurrent layer.
 
-    def __init__(self) -> None:
+    Args:
+        width: Channels of the first level; each level below has twice as many.
+        recurrent: Channels of the recurrent layer, each way.
+    """
+
+    def __init__(self, width: int = 16, recurrent: int = 256) -> None:
         super().__init__()
-        widths = [_WIDTH * 2**level for level in range(_LEVELS)]
+        widths = [width * 2**level for level in range(_LEVELS)]
         deepest = 2 * widths[-1]
         self.norm = nn.BatchNorm2d(1)
         self.encoder = nn.ModuleList(
-            _blocks(before, width) for before, width in zip([1, *widths], widths, strict=False)
+            _blocks(before, channels)
+            for before, channels in zip([1, *widths], widths, strict=False)
         )
         self.middle = nn.Sequential(
             _blocks(widths[-1], deepest), *(_blocks(deepest, deepest) for _ in range(3))
         )
         self.ups = nn.ModuleList(
             nn.Sequential(
-                nn.ConvTranspose2d(2 * width, width, 3, 2, 1, output_padding=1, bias=False),
-                nn.BatchNorm2d(width),
+                nn.ConvTranspose2d(2 * channels, channels, 3, 2, 1, output_padding=1, bias=False),
+                nn.BatchNorm2d(channels),
                 nn.ReLU(),
             )
-            for width in reversed(widths)
+            for channels in reversed(widths)
         )
-        self.decoder = nn.ModuleList(_blocks(2 * width, width) for width in reversed(widths))
-        self.last = nn.Conv2d(_WIDTH, 3, 3, padding=1)
-        self.recurrent = nn.GRU(3 * MEL.bins, 256, batch_first=True, bidirectional=True)
-        self.out = nn.Linear(512, CENTS)
+        self.decoder = nn.ModuleList(
+            _blocks(2 * channels, channels) for channels in reversed(widths)
+        )
+        self.last = nn.Conv2d(width, 3, 3, padding=1)
+        self.recurrent = nn.GRU(3 * MEL.bins, recurrent, batch_first=True, bidirectional=True)
+        self.out = nn.Linear(2 * recurrent, CENTS)
 
     def forward(self, mel: Tensor) -> Tensor:
         """Salience of each bin.
