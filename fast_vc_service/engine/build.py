@@ -10,8 +10,10 @@ from typing import Literal
 
 from fast_vc_service.audio.resample import StreamResampler
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, Voice
+from fast_vc_service.engine import seedvc
 from fast_vc_service.engine.capacity import Capacity, LiveCapacity, measure
 from fast_vc_service.engine.scheduler import Post, Scheduler, Slot
+from fast_vc_service.engine.seedvc import SeedVcSource
 from fast_vc_service.engine.voices import VoiceStore
 from fast_vc_service.engine.window import WindowConverter, WindowGeometry
 from fast_vc_service.models.passthrough.converter import PassthroughConverter

@@ -1,11 +1,83 @@
-"""The ``seedvc`` family as a stream: options become a window geometry."""
+"""The ``seedvc`` family as a stream: files become a model, options a window geometry."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
 from fast_vc_service.contract import BLOCK_QUANTUM, SAMPLE_RATE_IN
-from fast_vc_service.engine.window import WindowGeometry
-from fast_vc_service.models.seedvc.model import SEARCH
+from fast_vc_service.engine.window import WindowConverter, WindowGeometry
+from fast_vc_service.models.hub import Hub, model_named
+from fast_vc_service.models.seedvc.load import load_networks
+from fast_vc_service.models.seedvc.model import SEARCH, SeedVcModel
 from fast_vc_service.models.seedvc.options import SeedVcOptions
+from fast_vc_service.models.seedvc.presets import PRESETS
+
+NAMES = tuple(f"seedvc-{preset}" for preset in PRESETS)
+"""Engines of the family."""
+
+
+@dataclass(frozen=True)
+class SeedVcSource:
+    """Where a model comes from and how it is driven.
+
+    Attributes:
+        hub: Holds the published files.
+        checkpoint: A fine-tuned checkpoint in place of the published transformer and length
+            regulator; None takes the published one.
+        options: See there.
+    """
+
+    hub: Hub
+    checkpoint: Path | None = None
+    options: SeedVcOptions = SeedVcOptions()
+
+
+def build(name: str, block_ms: int, device: str, source: SeedVcSource) -> WindowConverter:
+    """Build a converter; the networks are loaded once for all block lengths.
+
+    Args:
+        name: One of :data:`NAMES`.
+        block_ms: Block in ms, a multiple of 20.
+        device: Where the networks run, as torch names it.
+        source: See there.
+
+    Raises:
+        UserError: Files are missing or are not what they should be.
+    """
+    paths = dict(source.hub.paths(model_named(name)))
+    if source.checkpoint is not None:
+        paths["dit"] = source.checkpoint
+    files = tuple(sorted(paths.items()))
+    model = _model(name, files, source.hub.models_dir / "converted", device, source.options)
+    return WindowConverter(model, geometry(source.options, block_ms))
+
+
+@lru_cache(maxsize=1)
+def _model(
+    name: str,
+    files: tuple[tuple[str, Path], ...],
+    converted_dir: Path,
+    device: str,
+    options: SeedVcOptions,
+) -> SeedVcModel:
+    preset = PRESETS[name.removeprefix("seedvc-")]
+    networks = load_networks(preset, dict(files), converted_dir, torch.device(device))
+    return SeedVcModel(networks, options, f"{name}-{_fingerprint(dict(files), options)}")
+
+
+def _fingerprint(files: Mapping[str, Path], options: SeedVcOptions) -> str:
+    """Tell apart what makes different voices: the files and the length of the prompt."""
+    facts = [
+        f"{use} {path.name} {path.stat().st_size} {path.stat().st_mtime_ns}"
+        for use, path in files.items()
+    ]
+    return hashlib.sha256("\n".join([*facts, str(options.prompt_s)]).encode()).hexdigest()[:8]
 
 
 def geometry(options: SeedVcOptions, block_ms: int) -> WindowGeometry:
