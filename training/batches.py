@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fast_vc_service.models.nano.spectrum import MELS, SILENCE
-from training.features import TARGET_HOP, UNSURE
+from fast_vc_service.models.nano.pitch import UNSURE
+from training.features import TARGET_HOP
 from training.phones import IGNORED
 
 
@@ -117,14 +118,30 @@ class Library:
         self._paths: list[Path] = []
         self._shards: list[dict[str, NDArray[np.generic]]] = []
         self.clips: dict[str, list[Clip]] = {"train": [], "valid": [], "eval": []}
+        self._originals: dict[tuple[int, int], View] = {}
         self.hours = 0.0
 
-    def refresh(self) -> int:
-        """Load shards that are new on disk; returns how many."""
+    @property
+    def paths(self) -> list[Path]:
+        """Files of the shards, by their numbers."""
+        return self._paths
+
+    def arrays(self, shard: int) -> dict[str, NDArray[np.generic]]:
+        """What was read of a shard."""
+        return self._shards[shard]
+
+    def clean(self, view: View) -> View:
+        """The clean original of a degraded view."""
+        return self._originals[view.shard, view.target]
+
+    def refresh(self, only: set[str] | None = None) -> int:
+        """Load shards that are new on disk, those named in ``only``; returns how many."""
         new = [
             path
             for path in sorted(self._folder.glob("shard-*.npz"))
-            if path not in self._paths and ".partial" not in path.name
+            if path not in self._paths
+            and ".partial" not in path.name
+            and (only is None or path.name in only)
         ]
         for path in new:
             with np.load(path) as stored:
@@ -139,6 +156,8 @@ class Library:
                 clip, first, frames, degraded, target = row
                 view = View(number, first, frames, bool(degraded), target, level, str(name))
                 rows.setdefault(clip, []).append(view)
+                if not degraded:
+                    self._originals[number, target] = view
             for clip, views in rows.items():
                 split, source = str(shard["splits"][clip]), str(shard["sources"][clip])
                 self.clips[split].append(Clip(source, tuple(views)))

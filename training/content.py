@@ -28,9 +28,9 @@ from fast_vc_service.models.nano.content import (
     f0_from_logits,
     f0_to_bin,
 )
+from fast_vc_service.models.nano.pitch import UNSURE, VOICED
 from training import checkpoint, curves
 from training.batches import Batch, Library, roughen
-from training.features import UNSURE, VOICED
 from training.paths import DEFAULT_ROOT
 from training.precision import half_precision
 from training.phones import IGNORED

@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyworld
 import soundfile
 import soxr
 import torch
 from numpy.typing import NDArray
 
-from fast_vc_service.models.nano.content import F0_MAX_HZ, F0_MIN_HZ
 from fast_vc_service.models.nano.envelope import HOP_SAMPLES as TARGET_HOP
 from fast_vc_service.models.nano.envelope import SAMPLE_RATE_HZ as TARGET_HZ
 from fast_vc_service.models.nano.envelope import envelope
+from fast_vc_service.models.nano.pitch import VOICED, pitch
 from fast_vc_service.models.nano.spectrum import (
     HOP_SAMPLES,
     SAMPLE_RATE_HZ,
@@ -43,7 +42,6 @@ SPEED_SHARE = 0.4
 SPEEDS = (0.83, 0.91, 1.1, 1.2)
 FRAME_SAMPLES = 2 * HOP_SAMPLES
 TARGET_FRAME_SAMPLES = 2 * TARGET_HOP
-VOICED, UNVOICED, UNSURE = 1, 0, -1
 
 
 @dataclass(frozen=True)
@@ -63,35 +61,6 @@ class Clip:
     names: tuple[str, ...]
     phones: NDArray[np.int16]
     source: str
-
-
-def pitch(x: FloatArray) -> tuple[FloatArray, NDArray[np.int8]]:
-    """F0 in Hz (0: none) and voicing, both every 10 ms at the middle of the hop.
-
-    A strict and a lax run of DIO agree nearly everywhere; where they do not, voicing is UNSURE and
-    no loss is taken.
-    """
-    hops = len(x) // HOP_SAMPLES
-    rng = np.random.default_rng(len(x))  # digital silence would be called voiced
-    wide = x.astype(np.float64) + 1e-5 * rng.standard_normal(len(x))
-    voices = []
-    for allowed_range in (0.1, 0.25):
-        f0, times = pyworld.dio(
-            wide,
-            SAMPLE_RATE_HZ,
-            f0_floor=F0_MIN_HZ,
-            f0_ceil=F0_MAX_HZ,
-            frame_period=5.0,
-            allowed_range=allowed_range,
-        )
-        voices.append(f0)
-    strict, lax = voices
-    refined = pyworld.stonemask(wide, strict, times, SAMPLE_RATE_HZ)[1::2][:hops]
-    sure, maybe = strict[1::2][:hops] > 0, lax[1::2][:hops] > 0
-    voicing = np.where(sure, VOICED, np.where(maybe, UNSURE, UNVOICED)).astype(np.int8)
-    f0 = np.where(sure, refined, 0.0).astype(np.float32)
-    short = hops - len(f0)
-    return np.pad(f0, (0, short)), np.pad(voicing, (0, short), constant_values=UNSURE)
 
 
 def _mel(x: FloatArray) -> NDArray[np.float16]:
