@@ -60,9 +60,14 @@ Config = Annotated[
     typer.Option(help="YAML file of settings to use instead of a profile.", metavar="FILE"),
 ]
 Engine = Annotated[
-    str | None, typer.Option(help="Model family: world or passthrough.", metavar="NAME")
+    str | None,
+    typer.Option(
+        help="Model family: world, passthrough, seedvc-tiny, -small or -base.", metavar="NAME"
+    ),
 ]
-Device = Annotated[str | None, typer.Option(help="Where the model runs: cpu.", metavar="NAME")]
+Device = Annotated[
+    str | None, typer.Option(help="Where the model runs: cpu or cuda.", metavar="NAME")
+]
 LatencyMs = Annotated[
     int | None,
     typer.Option(

@@ -44,7 +44,7 @@ def small(preset: Preset) -> Preset:
             heads=width // 64,
             depth=5,
             condition=48,
-            wavenet=preset.dit.wavenet and 32,
+            wavenet=preset.dit.wavenet and width,
         ),
         bigvgan=bigvgan,
     )

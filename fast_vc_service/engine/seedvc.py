@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,46 +14,31 @@ from fast_vc_service.engine.window import WindowConverter, WindowGeometry
 from fast_vc_service.models.hub import Hub, model_named
 from fast_vc_service.models.seedvc.load import load_networks
 from fast_vc_service.models.seedvc.model import SEARCH, SeedVcModel
-from fast_vc_service.models.seedvc.options import SeedVcOptions
+from fast_vc_service.models.seedvc.options import SeedVcOptions, SeedVcSource
 from fast_vc_service.models.seedvc.presets import PRESETS
-
-NAMES = tuple(f"seedvc-{preset}" for preset in PRESETS)
-"""Engines of the family."""
-
-
-@dataclass(frozen=True)
-class SeedVcSource:
-    """Where a model comes from and how it is driven.
-
-    Attributes:
-        hub: Holds the published files.
-        checkpoint: A fine-tuned checkpoint in place of the published transformer and length
-            regulator; None takes the published one.
-        options: See there.
-    """
-
-    hub: Hub
-    checkpoint: Path | None = None
-    options: SeedVcOptions = SeedVcOptions()
 
 
 def build(name: str, block_ms: int, device: str, source: SeedVcSource) -> WindowConverter:
     """Build a converter; the networks are loaded once for all block lengths.
 
     Args:
-        name: One of :data:`NAMES`.
+        name: A published model's.
         block_ms: Block in ms, a multiple of 20.
         device: Where the networks run, as torch names it.
         source: See there.
 
     Raises:
+        ValueError: There is no such device.
         UserError: Files are missing or are not what they should be.
     """
-    paths = dict(source.hub.paths(model_named(name)))
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: expected cpu, since torch finds no CUDA device; got 'cuda'")
+    hub = Hub(source.models_dir, source.cache_dir, endpoint=None)
+    paths = dict(hub.paths(model_named(name)))
     if source.checkpoint is not None:
         paths["dit"] = source.checkpoint
     files = tuple(sorted(paths.items()))
-    model = _model(name, files, source.hub.models_dir / "converted", device, source.options)
+    model = _model(name, files, source.models_dir / "converted", device, source.options)
     return WindowConverter(model, geometry(source.options, block_ms))
 
 

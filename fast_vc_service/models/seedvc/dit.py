@@ -38,7 +38,8 @@ class DitConfig:
             and the style is given to every frame.
         skips: U-ViT skips: later layers see the output of earlier ones.
         long_skip: The last layers see the state of the flow again.
-        wavenet: Channels of the last layers as a WaveNet; 0 for a plain network.
+        wavenet: Channels of the last layers as a WaveNet, those of the transformer; 0 for a plain
+            network.
     """
 
     mels: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -52,3 +53,21 @@ class SeedVcOptions:
                 f"dit_context_ms: expected at most context_ms ({self.context_ms}), "
                 f"got {self.dit_context_ms}"
             )
+
+
+@dataclass(frozen=True)
+class SeedVcSource:
+    """Where a model comes from and how it is driven.
+
+    Attributes:
+        models_dir: Models' folder.
+        cache_dir: Cache of downloads.
+        checkpoint: A fine-tuned checkpoint in place of the published transformer and length
+            regulator; None takes the published one.
+        options: See there.
+    """
+
+    models_dir: Path = Path("checkpoints")
+    cache_dir: Path = Path("checkpoints/hf")
+    checkpoint: Path | None = None
+    options: SeedVcOptions = SeedVcOptions()
