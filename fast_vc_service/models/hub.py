@@ -154,7 +154,10 @@ class Hub:
         """Compare size and hash with what is pinned or recorded; record a file seen first."""
         record = self._record()
         known = record.get(file.key)
-        found = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+        found: dict[str, str | int] = {
+            "sha256": sha256_of(path),
+            "bytes": path.stat().st_size,
+        }
         wanted = file.sha256 or (known or {}).get("sha256")
         if wanted is not None and found["sha256"] != wanted:
             raise HubError(
