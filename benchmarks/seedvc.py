@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,30 +61,29 @@ def random_networks(name: str) -> Networks:
     )
 
 
-class Recomputing(SeedVcModel):
-    """The baseline: the same results, nothing kept between steps, every frame vocoded.
+class EveryFrame(SeedVcModel):
+    """Our model, but vocoding all frames of the window."""
 
-    Args:
-        model: Whose networks and options are used.
-        voice: Of all sessions.
-        sampler: Keep what our sampler keeps, as the first step of the ladder.
-    """
-
-    def __init__(self, model: SeedVcModel, voice: Voice, *, sampler: bool) -> None:
+    def __init__(self, model: SeedVcModel) -> None:
         super().__init__(model.networks, model.options, model.family)
         self._margin = 1 << 20
-        self._voice = voice
-        if not sampler:
-            self._mel = self._mel_step_by_step  # type: ignore[method-assign]
 
-    def _mel_step_by_step(
+
+class Recomputing(EveryFrame):
+    """The baseline: nothing is kept between the sampler's steps, for one session of ``voice``."""
+
+    def __init__(self, model: SeedVcModel, voice: Voice) -> None:
+        super().__init__(model)
+        self._voice = voice
+
+    def _mel(
         self,
         audio: Tensor,
         seen: int,
         frames: int,
         *,
-        memories: list[SeedVcMemory],
-        ends: list[int],
+        memories: Sequence[SeedVcMemory],
+        ends: Sequence[int],
         f0_hz: Tensor | None,
     ) -> Tensor:
         networks, options = self.networks, self.options
@@ -144,8 +143,8 @@ def measure(name: str, block_ms: int, batches: list[int], options: SeedVcOptions
         return np.concatenate(outs), 1e3 * (time.process_time() - began)
 
     ladder: list[tuple[str, Callable[[], SeedVcModel], bool]] = [
-        ("window by window", lambda: Recomputing(model, voice, sampler=False), False),
-        ("+ sampler keeps", lambda: Recomputing(model, voice, sampler=True), False),
+        ("window by window", lambda: Recomputing(model, voice), False),
+        ("+ sampler keeps", lambda: EveryFrame(model), False),
         ("+ kept frames vocoded", lambda: model, False),
         ("+ one batch", lambda: model, True),
     ]
@@ -174,7 +173,7 @@ def main(
 ) -> None:
     """Measure the ladder of presets on one thread."""
     torch.set_num_threads(1)
-    options = SeedVcOptions(steps=steps)
+    options = SeedVcOptions(steps=steps, gate=False)
     found = [measure(name, block_ms, batch, options) for name in preset]
     path = save("seedvc", output, threads=1, presets=found)
     typer.echo(tables.of_result(path))

@@ -26,7 +26,7 @@ from tests.golden import weights
 
 Network = TypeVar("Network", bound=nn.Module)
 
-QUICK = SeedVcOptions(steps=2, prompt_s=1.0, context_ms=800)
+QUICK = SeedVcOptions(steps=2, prompt_s=1.0, context_ms=800, gate=False)
 
 
 def small(preset: Preset) -> Preset:

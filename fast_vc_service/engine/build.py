@@ -298,6 +298,8 @@ def seedvc_source(settings: Settings) -> SeedVcSource:
             crossfade_ms=settings.seedvc_crossfade_ms,
             register_match=settings.seedvc_register_match,
             loudness_mix=settings.seedvc_loudness_mix,
+            gate=settings.seedvc_gate,
+            hangover_ms=settings.seedvc_hangover_ms,
             precision=settings.seedvc_precision,
         ),
     )

@@ -187,6 +187,15 @@ class SeedVc(BaseModel):
         le=1,
         description="0 leaves the loudness as the model makes it, 1 follows the source's.",
     )
+    seedvc_gate: bool = Field(
+        True, description="Silence where Silero VAD hears no speech, whatever the model makes."
+    )
+    seedvc_hangover_ms: int = Field(
+        200,
+        ge=0,
+        le=2000,
+        description="Milliseconds that the gate stays open after speech.",
+    )
     seedvc_precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32",
         description="Of content encoder and transformer; the vocoder always runs in float32.",

@@ -19,6 +19,7 @@ from torch import Tensor
 from fast_vc_service.audio.loudness import mix_rms
 from fast_vc_service.audio.pitch import Register, track
 from fast_vc_service.contract import BLOCK_QUANTUM, SAMPLE_RATE_IN, FloatArray, Voice
+from fast_vc_service.models.gate import gains
 from fast_vc_service.models.seedvc import hift
 from fast_vc_service.models.seedvc.dit import Conditioning
 from fast_vc_service.models.seedvc.f0 import shifted
@@ -27,6 +28,7 @@ from fast_vc_service.models.seedvc.noise import noise_at
 from fast_vc_service.models.seedvc.options import SeedVcOptions
 from fast_vc_service.models.seedvc.sampler import Sampler, stacked
 from fast_vc_service.models.seedvc.voice import Prompt, make_voice, prompt_of
+from fast_vc_service.models.silero.vad import load_vad
 
 SEARCH = 320
 """Samples at 16 kHz of the SOLA search: 20 ms, one period of the lowest voices."""
@@ -144,6 +146,8 @@ class SeedVcModel:
         if self.options.loudness_mix:
             for row, window in enumerate(windows):
                 out[row] = self._mixed(out[row], window, heard.shape[1])
+        if self.options.gate:
+            self._shut(out, audio, positions)
         # The register learns from this window for the next one, when all is computed.
         new = slice(
             (seen - right_samples - new_samples) // _PITCH_HOP,
@@ -247,6 +251,14 @@ class SeedVcModel:
         if self.options.register_match and memory.prompt.log_f0 is not None:
             move += memory.prompt.log_f0 - memory.register.median_log_f0
         return move
+
+    def _shut(self, out: FloatArray, audio: Tensor, positions: Sequence[int]) -> None:
+        """Silence ``out`` where nobody speaks in the windows."""
+        vad = load_vad(audio.device)
+        opened = gains(vad, audio, positions, hangover_ms=self.options.hangover_ms)
+        places = np.arange(out.shape[1]) * (SAMPLE_RATE_IN / self.sample_rate_out)
+        for row, gain in enumerate(opened):
+            out[row] *= np.interp(places, np.arange(len(gain)), gain).astype(np.float32)
 
     def _mixed(self, out: FloatArray, window: FloatArray, kept: int) -> FloatArray:
         """Give the newest ``kept`` samples the loudness contour of the window."""

@@ -27,6 +27,8 @@ class SeedVcOptions:
         crossfade_ms: From block to block.
         register_match: Move the source's register to the voice's (presets with F0).
         loudness_mix: 0 leaves the loudness as it comes, 1 gives it the source's contour.
+        gate: Silence where nobody speaks.
+        hangover_ms: How long the gate stays open after speech.
         precision: Of transformer and content encoder; the vocoder always runs in float32.
     """
 
@@ -39,6 +41,8 @@ class SeedVcOptions:
     crossfade_ms: int = 40
     register_match: bool = True
     loudness_mix: float = 0.0
+    gate: bool = True
+    hangover_ms: int = 200
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
