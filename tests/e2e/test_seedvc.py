@@ -28,7 +28,7 @@ def test_two_sessions_are_converted_side_by_side(tmp_path: Path) -> None:
                 ws.send(json.dumps(config | {"voice": voice}))
                 ready = json.loads(ws.recv(timeout=120))
                 assert ready["engine"] == "seedvc-tiny", ready
-                assert 300 <= ready["block_ms"]
+                assert ready["block_ms"] >= 300
                 ws.send(audio)
                 ws.send(json.dumps({"type": "end"}))
             outs = []

@@ -176,3 +176,21 @@ def test_bigvgan_declares_at_least_its_receptive_field() -> None:
     reach = (int(difference.nonzero().max()) + network.config.hop) // network.config.hop
     assert reach <= network.config.receptive + 1
     assert reach > network.config.receptive // 2
+
+
+def test_half_precision_stays_close(name: str, voices: tuple[Voice, Voice]) -> None:
+    window = noise(1.2)[None]
+    mels = {}
+    for precision in ("float32", "bfloat16"):
+        subject = model(name, replace(QUICK, precision=precision))
+        memory = subject.new_memory(voices[0], 0.0, 1)
+        mels[precision] = subject._mel(
+            torch.from_numpy(window),
+            window.shape[1],
+            60,
+            memories=[memory],
+            ends=[20_000],
+            f0_hz=None,
+        )
+    difference = (mels["float32"] - mels["bfloat16"]).square().mean().sqrt()
+    assert 0 < difference < 0.05 * mels["float32"].square().mean().sqrt()

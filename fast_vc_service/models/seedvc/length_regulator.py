@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +77,8 @@ class LengthRegulator(nn.Module):
 
         Args:
             content: ``[B, frames, content]``.
-            lengths: ``[B]`` mel frames wanted.
+            lengths: ``[B]`` mel frames wanted; best on the CPU, where reading them waits for
+                nothing.
             f0_hz: ``[B, any length]`` in Hz for a network with F0; None where it is not known.
 
         Returns:
@@ -95,16 +97,17 @@ class LengthRegulator(nn.Module):
             h = h + pitch
         for block in self.blocks:
             h = block(h)
-        valid = torch.arange(frames, device=h.device) < lengths[:, None]
-        out: Tensor = self.out(h).transpose(1, 2) * valid[:, :, None]
+        valid = torch.arange(frames, device=lengths.device) < lengths[:, None]
+        out: Tensor = self.out(h).transpose(1, 2) * valid[:, :, None].to(h.device)
         return out
 
 
-def nearest_index(frames_in: int, frames_out: int, device: torch.device | None = None) -> Tensor:
+@lru_cache(maxsize=256)
+def nearest_index(frames_in: int, frames_out: int, device: torch.device) -> Tensor:
     """Return which input frame each of ``frames_out`` frames takes: ``[frames_out]``.
 
     The positions are float32, as in the published system: rounding decides some frames.
     """
     places = torch.arange(frames_in, dtype=torch.float32)[None, None]
-    taken = functional.interpolate(places, size=frames_out, mode="nearest")[0, 0].long()
-    return taken.to(device) if device is not None else taken
+    taken = functional.interpolate(places, size=frames_out, mode="nearest")[0, 0]
+    return taken.long().to(device)

@@ -193,7 +193,7 @@ class SeedVcModel:
         with self._autocast():
             content = networks.content(audio)
             unheard = (audio.shape[1] - seen) // BLOCK_QUANTUM
-            lengths = torch.full((len(memories),), frames, device=device)
+            lengths = torch.full((len(memories),), frames)
             mu = networks.regulator(content[:, unheard:], lengths, target_f0)
             none = torch.zeros(len(memories), networks.preset.mel.bins, frames, device=device)
             style = torch.cat([prompt.style for prompt in prompts])

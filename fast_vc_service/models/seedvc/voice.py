@@ -80,7 +80,7 @@ def make_voice(
     wave_16k = torch.from_numpy(heard)[None].to(device)
     mel = log_mel(torch.from_numpy(clip)[None].to(device), mel_settings)
     f0_hz = networks.pitch.f0(wave_16k) if networks.pitch is not None else None
-    lengths = torch.tensor([mel.shape[2]], device=device)
+    lengths = torch.tensor([mel.shape[2]])
     condition = networks.regulator(encoded(networks.content, wave_16k), lengths, f0_hz)
     features = {
         "mel": mel[0],
