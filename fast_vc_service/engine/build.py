@@ -86,7 +86,7 @@ def _seedvc(name: str) -> Family:
         build,
         block_ms=300,
         min_block_ms=100,
-        file_block_ms=20_000,
+        file_block_ms=15_000,
         max_batch=64,
         threads=1,
         gather_ms=5.0,

@@ -17,6 +17,9 @@ from fast_vc_service.models.seedvc.model import SEARCH, SeedVcModel
 from fast_vc_service.models.seedvc.options import SeedVcOptions, SeedVcSource
 from fast_vc_service.models.seedvc.presets import PRESETS
 
+MAX_WINDOW = 30 * SAMPLE_RATE_IN
+"""Samples at 16 kHz: what Whisper's encoder hears at once."""
+
 
 def build(name: str, block_ms: int, device: str, source: SeedVcSource) -> WindowConverter:
     """Build a converter; the networks are loaded once for all block lengths.
@@ -28,18 +31,25 @@ def build(name: str, block_ms: int, device: str, source: SeedVcSource) -> Window
         source: See there.
 
     Raises:
-        ValueError: There is no such device.
+        ValueError: There is no such device, or the window would be longer than 30 s.
         UserError: Files are missing or are not what they should be.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: expected cpu, since torch finds no CUDA device; got 'cuda'")
+    shape = geometry(source.options, block_ms)
+    if shape.window > MAX_WINDOW:
+        raise ValueError(
+            "seedvc_context_ms, seedvc_lookahead_ms, seedvc_crossfade_ms and the block: expected "
+            f"at most {MAX_WINDOW // SAMPLE_RATE_IN} s in all, got "
+            f"{shape.window / SAMPLE_RATE_IN:.2f} s"
+        )
     hub = Hub(source.models_dir, source.cache_dir, endpoint=None)
     paths = dict(hub.paths(model_named(name)))
     if source.checkpoint is not None:
         paths["dit"] = source.checkpoint
     files = tuple(sorted(paths.items()))
     model = _model(name, files, source.models_dir / "converted", device, source.options)
-    return WindowConverter(model, geometry(source.options, block_ms))
+    return WindowConverter(model, shape)
 
 
 @lru_cache(maxsize=1)

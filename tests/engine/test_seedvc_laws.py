@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray, Voice, block_out
+from fast_vc_service.engine.seedvc import build
 from fast_vc_service.engine.stream import Stream, convert_offline
 from fast_vc_service.engine.window import WindowConverter
-from fast_vc_service.models.seedvc.options import SeedVcOptions
+from fast_vc_service.models.seedvc.options import SeedVcOptions, SeedVcSource
 from tests import seedvc_networks
 
 OPTIONS = SeedVcOptions(steps=1, prompt_s=1.0, context_ms=500, gate=False)
@@ -116,6 +119,18 @@ def test_every_sample_is_finite_and_in_range(
     out = convert_offline(converter, voices[1], hostile[kind], 16_000, 16_000)
     assert np.isfinite(out).all()
     assert np.abs(out).max() <= 1.0
+
+
+def test_silence_gives_silence(voices: tuple[Voice, Voice]) -> None:
+    gated = seedvc_networks.converter("tiny", replace(OPTIONS, gate=True), BLOCK_MS)
+    out = convert_offline(gated, voices[0], np.zeros(9600, np.float32), 16_000, 16_000)
+    assert not out.any()
+
+
+def test_a_window_longer_than_whisper_hears_is_refused() -> None:
+    source = SeedVcSource(options=replace(OPTIONS, context_ms=10_000, lookahead_ms=10_000))
+    with pytest.raises(ValueError, match=r"expected at most 30 s in all, got 35\.06 s"):
+        build("seedvc-tiny", 15_000, "cpu", source)
 
 
 def test_a_skipped_block_is_silence_and_the_next_fades_in(
