@@ -96,8 +96,7 @@ install_cpu_torch() {
         "$UV" pip install --python "$PYTHON" --quiet --no-deps --no-index --find-links "$link" \
             "torch==$torch+cpu" 2>/dev/null && return 0
     done
-    "$UV" pip install --python "$PYTHON" --no-deps --torch-backend=cpu \
-        "torch==$torch" "torchaudio==$(locked torchaudio)" && return 0
+    "$UV" pip install --python "$PYTHON" --no-deps --torch-backend=cpu "torch==$torch" && return 0
     say "no CPU build of torch could be had: installing the default build, several GB"
     return 1
 }
@@ -112,10 +111,12 @@ install_packages() {
         without_cuda
     else
         case "$(installed_torch)" in
-            *+cpu) "$UV" pip uninstall --python "$PYTHON" --quiet torch torchaudio ;;
+            *+cpu) "$UV" pip uninstall --python "$PYTHON" --quiet torch ;;
         esac
         cat "$LOCK"
     fi >.venv/requirements.txt
+    # Left by older versions: where it does not load, transformers fails on it.
+    "$UV" pip uninstall --python "$PYTHON" --quiet torchaudio 2>/dev/null || true
     say "installing the packages of $LOCK"
     "$UV" pip install --python "$PYTHON" --quiet --require-hashes --no-deps -r .venv/requirements.txt
     "$UV" pip install --python "$PYTHON" --quiet --no-deps --editable .

@@ -200,9 +200,9 @@ def _run(
     return h, tuple(kept), first
 
 
-def _caches(blocks: nn.ModuleList, batch: int, width: int, device: torch.device | None) -> tuple[
-    Tensor, ...
-]:
+def _caches(
+    blocks: nn.ModuleList, batch: int, width: int, device: torch.device | None
+) -> tuple[Tensor, ...]:
     return tuple(
         torch.zeros(batch, block.cache_frames, width, device=device)
         for block in blocks
@@ -217,7 +217,9 @@ class Flow(nn.Module):
         super().__init__()
         width, size = config.flow_width, STEP_FRAMES * BANDS
         self.stem = nn.Linear(size + config.width, width)
-        self.time = nn.Sequential(nn.Linear(64, config.width), nn.SiLU(), nn.Linear(config.width, config.width))
+        self.time = nn.Sequential(
+            nn.Linear(64, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
+        )
         self.blocks = nn.ModuleList(
             ModulatedBlock(width, config.width, config.kernel) for _ in range(config.flow_blocks)
         )

@@ -28,9 +28,7 @@ class Level:
     heard_s: float = _PRIOR_S
 
 
-def follow(
-    level: Level, energy: npt.NDArray[np.floating], voiced: npt.NDArray[np.bool_]
-) -> Level:
+def follow(level: Level, energy: npt.NDArray[np.floating], voiced: npt.NDArray[np.bool_]) -> Level:
     """Learn from the next frames of 10 ms; the same however they are cut into calls."""
     mean, heard_s = level.mean, level.heard_s
     for value in energy[voiced].tolist():

@@ -155,9 +155,7 @@ def _choose(energy: Tensor, level: float) -> Tensor:
     return loud[torch.linspace(0, len(loud) - 1, MEMORY_FRAMES).long()]
 
 
-def _doubts(
-    audio: FloatArray, seconds: float, energy: FloatArray, level: float
-) -> list[str]:
+def _doubts(audio: FloatArray, seconds: float, energy: FloatArray, level: float) -> list[str]:
     """What is wrong with a clip that can still be used."""
     found = []
     if seconds < ENOUGH_S:
