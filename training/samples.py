@@ -26,7 +26,7 @@ from fast_vc_service.audio.resample import resample
 from fast_vc_service.engine.build import ENGINES, build_converter
 from fast_vc_service.engine.stream import convert_offline
 from training.data.real import SAMPLE_RATE_HZ as REAL_RATE_HZ
-from training.data.render import load_manifest
+from training.data.render import read_manifest
 from training.data.sources import SOURCES
 from training.paths import DEFAULT_ROOT
 
@@ -91,7 +91,7 @@ def _recorded(speaker: str, role: str, real: Path) -> Speech:
     """
     entries = [
         entry
-        for entry in load_manifest(real / "manifest.jsonl")
+        for entry in read_manifest(real / "manifest.jsonl")
         if entry["speaker"] == speaker and entry["split"] != "train"
     ]
     entries = [entry for entry in entries if entry["samples"] <= LONGEST_S * REAL_RATE_HZ]
