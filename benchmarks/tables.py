@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.results import RESULTS, ROOT, load
+from training.evaluation import report
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -158,7 +159,13 @@ def _seedvc(result: dict[str, Any]) -> str:
     return _markdown(titles, rows)
 
 
-_TABLES = {"seedvc": _seedvc, "rtf": _rtf, "overhead": _overhead, "delay": _delay}
+_TABLES = {
+    "rtf": _rtf,
+    "overhead": _overhead,
+    "delay": _delay,
+    "quality": report.table,
+    "seedvc": _seedvc,
+}
 
 
 def _signed(value: float) -> str:

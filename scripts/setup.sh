@@ -96,7 +96,8 @@ install_cpu_torch() {
         "$UV" pip install --python "$PYTHON" --quiet --no-deps --no-index --find-links "$link" \
             "torch==$torch+cpu" 2>/dev/null && return 0
     done
-    "$UV" pip install --python "$PYTHON" --no-deps --torch-backend=cpu "torch==$torch" && return 0
+    "$UV" pip install --python "$PYTHON" --no-deps --torch-backend=cpu \
+        "torch==$torch" "torchaudio==$(locked torchaudio)" && return 0
     say "no CPU build of torch could be had: installing the default build, several GB"
     return 1
 }
@@ -111,15 +112,21 @@ install_packages() {
         without_cuda
     else
         case "$(installed_torch)" in
-            *+cpu) "$UV" pip uninstall --python "$PYTHON" --quiet torch ;;
+            *+cpu) "$UV" pip uninstall --python "$PYTHON" --quiet torch torchaudio ;;
         esac
         cat "$LOCK"
     fi >.venv/requirements.txt
-    # Left by older versions: where it does not load, transformers fails on it.
-    "$UV" pip uninstall --python "$PYTHON" --quiet torchaudio 2>/dev/null || true
     say "installing the packages of $LOCK"
     "$UV" pip install --python "$PYTHON" --quiet --require-hashes --no-deps -r .venv/requirements.txt
     "$UV" pip install --python "$PYTHON" --quiet --no-deps --editable .
+}
+
+# drop_torchaudio_that_fails: its default build does not load beside the CPU build of torch, and
+# transformers fails on one that does not load. Nothing here needs it.
+drop_torchaudio_that_fails() {
+    "$PYTHON" -c 'import torchaudio' 2>/dev/null && return 0
+    "$UV" pip uninstall --python "$PYTHON" --quiet torchaudio 2>/dev/null || true
+    say "torchaudio does not load beside this torch and was left out"
 }
 
 find_libopus() {
@@ -135,5 +142,6 @@ find_libopus() {
 find_uv
 make_environment
 install_packages
+drop_torchaudio_that_fails
 find_libopus
 say "done"

@@ -75,6 +75,18 @@ def _build_passthrough(block_ms: int, _device: str, _source: SeedVcSource) -> Co
     return PassthroughConverter(block_ms=block_ms, delay_ms=20)
 
 
+def _build_nano(block_ms: int, device: str, _source: SeedVcSource) -> Converter:
+    # Imported here: the other engines of this table start without torch.
+    import torch
+
+    from fast_vc_service.models.nano.converter import NanoConverter
+    from fast_vc_service.models.nano.load import WEIGHTS, load_networks
+
+    # Its matrices are small: cores are worth more to other sessions than to one step.
+    torch.set_num_threads(1)
+    return NanoConverter(load_networks(WEIGHTS, torch.device(device)), block_ms)
+
+
 def _seedvc(name: str) -> Family:
     def build(block_ms: int, device: str, source: SeedVcSource) -> Converter:
         # Brings torch with it, which the other engines do without.
@@ -96,6 +108,7 @@ def _seedvc(name: str) -> Family:
 
 
 FAMILIES = {
+    "nano": Family(_build_nano, 80, 20, 1000, max_batch=8, threads=0, gather_ms=2.0),
     # WORLD works session by session on one core; pyworld releases the interpreter lock.
     "world": Family(_build_world, 200, 100, 2000, max_batch=1, threads=0),
     "passthrough": Family(

@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     stage.set_defaults(run=_render)
     stage = stages.add_parser("real", help="fetch and decode recorded speech")
     stage.set_defaults(run=lambda args: real.run(args.root))
+    stage = stages.add_parser("tools", help="fetch what training.evaluate listens with")
+    stage.add_argument("--campplus", type=Path, help="safetensors of CAM++, to be copied")
+    stage.set_defaults(run=lambda args: fetch.evaluation_tools(args.root, args.campplus))
     return parser
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-NEUTRAL = -2.6
+NEUTRAL = -2.8
 """Log energy (:func:`spectrum.frame_energy`) of voiced frames assumed until some were heard."""
 
 _PRIOR_S = 0.5
