@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import itertools
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from fast_vc_service.contract import FloatArray, Voice
 from fast_vc_service.engine.stream import convert_offline
 from fast_vc_service.models.seedvc.bigvgan import BigVgan
 from fast_vc_service.models.seedvc.hift import HiFT
+from fast_vc_service.models.seedvc.model import SeedVcModel
 from fast_vc_service.models.seedvc.noise import noise_at
 from fast_vc_service.models.seedvc.options import SeedVcOptions
 from tests import seedvc_networks
@@ -200,3 +202,18 @@ def test_half_precision_stays_close(name: str, voices: tuple[Voice, Voice]) -> N
         )
     difference = (mels["float32"] - mels["bfloat16"]).square().mean().sqrt()
     assert 0 < difference < 0.05 * mels["float32"].square().mean().sqrt()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_gives_what_the_cpu_gives(name: str, voices: tuple[Voice, Voice]) -> None:
+    here = seedvc_networks.networks(name)
+    parts = ("content", "regulator", "dit", "speaker", "vocoder", "pitch")
+    moved = {part: copy.deepcopy(getattr(here, part)) for part in parts}
+    there = replace(here, **{part: network and network.cuda() for part, network in moved.items()})
+    window = noise(1.2)[None]
+    outs = []
+    for networks in (here, there):
+        subject = SeedVcModel(networks, QUICK, f"seedvc-{name}")
+        memory = subject.new_memory(voices[0], 0.0, 1)
+        outs.append(subject.convert(window, 3200, 480, [memory], [0])[0])
+    assert np.abs(outs[0] - outs[1]).max() < 1e-3
