@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--to", type=Path, default=WEIGHTS)
     args = parser.parse_args(arguments)
     sources = {name: args.root / name / f"{name}.safetensors" for name in
-               ("content", "acoustic", "vocoder")}
+               ("content", "melody", "acoustic", "vocoder")}
     if args.campplus is not None:
         sources["campplus"] = args.campplus
     for name, source in sources.items():

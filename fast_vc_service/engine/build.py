@@ -108,7 +108,16 @@ def _seedvc(name: str) -> Family:
 
 
 FAMILIES = {
-    "nano": Family(_build_nano, 80, 20, 1000, max_batch=8, threads=0, gather_ms=2.0),
+    "nano": Family(
+        _build_nano,
+        80,
+        20,
+        1000,
+        max_batch=8,
+        threads=0,
+        gather_ms=2.0,
+        devices=("cpu", "cuda"),
+    ),
     # WORLD works session by session on one core; pyworld releases the interpreter lock.
     "world": Family(_build_world, 200, 100, 2000, max_batch=1, threads=0),
     "passthrough": Family(

@@ -108,14 +108,16 @@ class Network(BaseModel):
 class Engine(BaseModel):
     """What converts, on what, and how fast an answer comes."""
 
-    engine: Literal["world", "passthrough", "seedvc-tiny", "seedvc-small", "seedvc-base"] = Field(
-        "world",
-        description="Model family. `world` converts on any CPU; `seedvc-…` want a GPU and "
-        "downloaded weights (see models.md); `passthrough` returns the input and is for "
-        "measurements only.",
+    engine: Literal[
+        "nano", "world", "passthrough", "seedvc-tiny", "seedvc-small", "seedvc-base"
+    ] = Field(
+        "nano",
+        description="Model family. `nano` is the built-in network; `world` is signal processing "
+        "without weights; `seedvc-…` want a GPU and downloaded weights (see models.md); "
+        "`passthrough` returns the input and is for measurements only.",
     )
     device: Literal["cpu", "cuda"] = Field(
-        "cpu", description="Where the model runs; `cuda` with `seedvc-…` only."
+        "cpu", description="Where the model runs; `cuda` with `nano` and `seedvc-…`."
     )
     latency_ms: int | None = Field(
         None,
