@@ -218,7 +218,8 @@ class Voices(BaseModel):
 
     voices_dir: Path = Field(
         Path("wavs/references"),
-        description="Folder of reference clips; each file is a voice, named as the file.",
+        description="Folder of reference clips; each file is a voice, named as the file. In a "
+        "home without the default one it is the installed package's own.",
     )
     default_voice: str = Field(
         "ref-24k", min_length=1, description="Voice of sessions that name none."
