@@ -19,6 +19,9 @@ ENGINES = [name for name, family in FAMILIES.items() if not family.downloads]
 CONTROL_AT = 7001
 """Input sample of a voice change in the chunking law."""
 
+BATCH_TOLERANCE = {"nano": 1e-4}
+"""How far a step in a batch may lie from the step alone; 0 for families not named."""
+
 narrow = settings(
     max_examples=4, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
@@ -106,7 +109,8 @@ def test_law_2_what_others_do_changes_no_sample(
     quiet = beside(np.zeros_like(speech), voices[0], 0.0)
     loud = beside(noise, voices[1], 12.0)
     assert np.array_equal(quiet, loud)
-    assert np.array_equal(quiet, alone(converter, voices[0], speech, seed=1))
+    apart = np.abs(quiet - alone(converter, voices[0], speech, seed=1)).max()
+    assert apart <= BATCH_TOLERANCE.get(converter.family, 0.0)
 
 
 @narrow
