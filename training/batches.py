@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fast_vc_service.models.nano.spectrum import MELS, SILENCE
-from training.features import UNSURE
+from training.features import TARGET_HOP
 from training.phones import IGNORED
 
 
 @dataclass(frozen=True)
 class View:
-    """One speaker's (perhaps degraded) rendering of a clip; rows of a shard's arrays."""
+    """One speaker's (perhaps degraded) rendering of a clip; rows of a shard's arrays.
+
+    Attributes:
+        shard: number of the shard.
+        first: its first 20 ms frame there.
+        frames: how many.
+        degraded: whether something was done to it.
+        target: first 20 ms frame of the clean original among the targets.
+        level: mean log energy of its voiced frames.
+        name: who speaks.
+    """
 
     shard: int
     first: int
     frames: int
     degraded: bool
+    target: int
+    level: float
+    name: str
 
 
 @dataclass(frozen=True)
@@ -39,85 +53,149 @@ class Batch:
 
     Attributes:
         mel: [B, 2 T, MELS] float32.
-        f0: [B, 2 T] Hz, 0 where there is none.
-        voicing: [B, 2 T] 1, 0, or -1 where no loss is to be taken.
         phones: [B, T] classes or IGNORED.
         valid: [B, T] whether the clip reaches this far.
     """
 
     mel: Tensor
-    f0: Tensor
-    voicing: Tensor
     phones: Tensor
     valid: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
-        return Batch(
-            self.mel.to(device),
+        return Batch(self.mel.to(device), self.phones.to(device), self.valid.to(device))
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Clean segments with what the vocoder speaks from.
+
+    Attributes:
+        envelope: [B, T, 80] log amplitudes every 10 ms.
+        f0: [B, T] Hz, 0 where there is none.
+        voicing: [B, T] 1, 0, or -1 where unsure.
+        audio: [B, 240 T] at 24 kHz.
+    """
+
+    envelope: Tensor
+    f0: Tensor
+    voicing: Tensor
+    audio: Tensor
+
+    def to(self, device: torch.device) -> Speech:
+        """The same on another device."""
+        return Speech(
+            self.envelope.to(device),
             self.f0.to(device),
             self.voicing.to(device),
-            self.phones.to(device),
-            self.valid.to(device),
+            self.audio.to(device),
         )
+
+    def louder(self, gain: Tensor) -> Speech:
+        """Scaled by exp(gain), [B]."""
+        scale = torch.exp(gain)[:, None]
+        return replace(self, envelope=self.envelope + gain[:, None, None], audio=self.audio * scale)
 
 
 class Library:
     """All shards of one kind, in memory; :meth:`refresh` takes in new ones."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, arrays: Sequence[str]) -> None:
+        """Open ``folder``, of whose shards only ``arrays`` are read."""
         self._folder = folder
+        self._arrays = {*arrays, "views", "splits", "sources", "levels", "names"}
         self._paths: list[Path] = []
         self._shards: list[dict[str, NDArray[np.generic]]] = []
         self.clips: dict[str, list[Clip]] = {"train": [], "valid": [], "eval": []}
+        self._originals: dict[tuple[int, int], View] = {}
         self.hours = 0.0
 
-    def refresh(self) -> int:
-        """Load shards that are new on disk; returns how many."""
+    @property
+    def paths(self) -> list[Path]:
+        """Files of the shards, by their numbers."""
+        return self._paths
+
+    def arrays(self, shard: int) -> dict[str, NDArray[np.generic]]:
+        """What was read of a shard."""
+        return self._shards[shard]
+
+    def clean(self, view: View) -> View:
+        """The clean original of a degraded view."""
+        return self._originals[view.shard, view.target]
+
+    def refresh(self, only: set[str] | None = None) -> int:
+        """Load shards that are new on disk, those named in ``only``; returns how many."""
         new = [
             path
             for path in sorted(self._folder.glob("shard-*.npz"))
-            if path not in self._paths and ".partial" not in path.name
+            if path not in self._paths
+            and ".partial" not in path.name
+            and (only is None or path.name in only)
         ]
         for path in new:
             with np.load(path) as stored:
-                shard = {name: stored[name] for name in stored.files}
+                shard = {name: stored[name] for name in self._arrays}
             number = len(self._shards)
             self._paths.append(path)
             self._shards.append(shard)
             rows: dict[int, list[View]] = {}
-            for clip, first, frames, degraded in shard["views"].tolist():
-                rows.setdefault(clip, []).append(View(number, first, frames, bool(degraded)))
+            for row, level, name in zip(
+                shard["views"].tolist(), shard["levels"].tolist(), shard["names"], strict=True
+            ):
+                clip, first, frames, degraded, target = row
+                view = View(number, first, frames, bool(degraded), target, level, str(name))
+                rows.setdefault(clip, []).append(view)
+                if not degraded:
+                    self._originals[number, target] = view
             for clip, views in rows.items():
                 split, source = str(shard["splits"][clip]), str(shard["sources"][clip])
                 self.clips[split].append(Clip(source, tuple(views)))
-            self.hours += len(shard["phones"]) * 0.02 / 3600
+            self.hours += sum(row[2] for row in shard["views"].tolist()) * 0.02 / 3600
         return len(new)
 
     def segment(self, view: View, start: int, frames: int) -> tuple[NDArray[np.generic], ...]:
-        """mel, f0, voicing, phones and validity of frames [start, start + frames) of a view."""
+        """mel, phones and validity of frames [start, start + frames) of a view."""
         shard = self._shards[view.shard]
         have = max(0, min(frames, view.frames - start))
         low, missing = view.first + start, frames - have
         fine, coarse = slice(2 * low, 2 * (low + have)), slice(low, low + have)
         return (
             np.pad(shard["mel"][fine], ((0, 2 * missing), (0, 0)), constant_values=SILENCE),
-            np.pad(shard["f0"][fine], (0, 2 * missing)),
-            np.pad(shard["voicing"][fine], (0, 2 * missing), constant_values=UNSURE),
             np.pad(shard["phones"][coarse], (0, missing), constant_values=IGNORED),
             np.arange(frames) < have,
         )
+
+    def speech(self, split: str, count: int, frames: int, rng: np.random.Generator) -> Speech:
+        """Random clean segments of ``frames`` hops of 10 ms."""
+        rows = []
+        clips = [clip for clip in self.clips[split] if 2 * clip.views[0].frames >= frames]
+        for index in rng.integers(len(clips), size=count):
+            views = [view for view in clips[int(index)].views if not view.degraded]
+            view = views[int(rng.integers(len(views)))]
+            shard = self._shards[view.shard]
+            start = int(rng.integers(2 * view.frames - frames + 1))
+            source, target = 2 * view.first + start, 2 * view.target + start
+            rows.append(
+                (
+                    shard["envelope"][target : target + frames].astype(np.float32),
+                    shard["f0"][source : source + frames].astype(np.float32),
+                    shard["voicing"][source : source + frames].astype(np.int64),
+                    shard["audio"][TARGET_HOP * target : TARGET_HOP * (target + frames)].astype(
+                        np.float32
+                    )
+                    / 32767,
+                )
+            )
+        return Speech(*(torch.from_numpy(np.stack(c)) for c in zip(*rows, strict=True)))
 
     def batch(self, pairs: list[tuple[View, View, int]], frames: int) -> Batch:
         """Segments of ``frames`` frames for (view, view, first frame) triples."""
         rows = [
             self.segment(view, start, frames) for one, two, start in pairs for view in (one, two)
         ]
-        mel, f0, voicing, phones, valid = (np.stack(column) for column in zip(*rows, strict=True))
+        mel, phones, valid = (np.stack(column) for column in zip(*rows, strict=True))
         return Batch(
             torch.from_numpy(mel.astype(np.float32)),
-            torch.from_numpy(f0.astype(np.float32)),
-            torch.from_numpy(voicing.astype(np.int64)),
             torch.from_numpy(phones.astype(np.int64)),
             torch.from_numpy(valid),
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 
@@ -57,6 +57,13 @@ def restore(
     average.network.load_state_dict(stored["average"])
     optimiser.load_state_dict(stored["optimiser"])
     return int(stored["step"])
+
+
+def start_from(path: Path, network: nn.Module) -> None:
+    """Take over the shipped weights of an earlier run; missing or strange names are an error."""
+    device = next(network.parameters()).device
+    tensors = load_file(path)
+    network.load_state_dict({name: value.float().to(device) for name, value in tensors.items()})
 
 
 def export(path: Path, network: nn.Module, settings: Mapping[str, Any]) -> None:

@@ -15,25 +15,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyworld
 import soundfile
 import soxr
 import torch
 from numpy.typing import NDArray
 
-from fast_vc_service.models.nano.content import F0_MAX_HZ, F0_MIN_HZ
-from fast_vc_service.models.nano.spectrum import HOP_SAMPLES, SAMPLE_RATE_HZ, log_mel
+from fast_vc_service.models.nano.envelope import HOP_SAMPLES as TARGET_HOP
+from fast_vc_service.models.nano.envelope import SAMPLE_RATE_HZ as TARGET_HZ
+from fast_vc_service.models.nano.envelope import envelope
+from fast_vc_service.models.nano.pitch import VOICED, pitch
+from fast_vc_service.models.nano.spectrum import (
+    HOP_SAMPLES,
+    SAMPLE_RATE_HZ,
+    frame_energy,
+    log_mel,
+)
 from training.augment import change_speed, degrade
-from training.data.render import load_manifest
+from training.data.render import read_manifest
 from training.paths import DEFAULT_ROOT
 from training.phones import IGNORED, Labeller
 
 FloatArray = NDArray[np.float32]
 
 SHARD_CLIPS = 50
-SPEED_SHARE = 0.5
+SPEED_SHARE = 0.4
+SPEEDS = (0.83, 0.91, 1.1, 1.2)
 FRAME_SAMPLES = 2 * HOP_SAMPLES
-VOICED, UNVOICED, UNSURE = 1, 0, -1
+TARGET_FRAME_SAMPLES = 2 * TARGET_HOP
 
 
 @dataclass(frozen=True)
@@ -42,49 +50,29 @@ class Clip:
 
     Attributes:
         split: ``train``, ``valid`` or ``eval``.
-        speakers: [samples, views] at 16 kHz, sample-aligned.
+        speakers: [samples, views] at 24 kHz, sample-aligned.
+        names: [views], who speaks; the same name is the same voice.
         phones: [frames] at 50 Hz; all IGNORED where unknown.
         source: a word for statistics: the language, or ``real``.
     """
 
     split: str
     speakers: FloatArray
+    names: tuple[str, ...]
     phones: NDArray[np.int16]
     source: str
-
-
-def pitch(x: FloatArray) -> tuple[FloatArray, NDArray[np.int8]]:
-    """F0 in Hz (0: none) and voicing, both every 10 ms at the middle of the hop.
-
-    A strict and a lax run of DIO agree nearly everywhere; where they do not, voicing is UNSURE and
-    no loss is taken.
-    """
-    hops = len(x) // HOP_SAMPLES
-    rng = np.random.default_rng(len(x))  # digital silence would be called voiced
-    wide = x.astype(np.float64) + 1e-5 * rng.standard_normal(len(x))
-    voices = []
-    for allowed_range in (0.1, 0.25):
-        f0, times = pyworld.dio(
-            wide,
-            SAMPLE_RATE_HZ,
-            f0_floor=F0_MIN_HZ,
-            f0_ceil=F0_MAX_HZ,
-            frame_period=5.0,
-            allowed_range=allowed_range,
-        )
-        voices.append(f0)
-    strict, lax = voices
-    refined = pyworld.stonemask(wide, strict, times, SAMPLE_RATE_HZ)[1::2][:hops]
-    sure, maybe = strict[1::2][:hops] > 0, lax[1::2][:hops] > 0
-    voicing = np.where(sure, VOICED, np.where(maybe, UNSURE, UNVOICED)).astype(np.int8)
-    f0 = np.where(sure, refined, 0.0).astype(np.float32)
-    short = hops - len(f0)
-    return np.pad(f0, (0, short)), np.pad(voicing, (0, short), constant_values=UNSURE)
 
 
 def _mel(x: FloatArray) -> NDArray[np.float16]:
     frames, _ = log_mel(torch.from_numpy(x)[None])
     return frames[0].numpy().astype(np.float16)
+
+
+def speech_level(mel: NDArray[np.float16], voicing: NDArray[np.int8]) -> float:
+    """Mean log energy of the voiced frames; of all frames where none is voiced."""
+    energy = frame_energy(torch.from_numpy(mel.astype(np.float32))).numpy()
+    voiced = voicing == VOICED
+    return float(energy[voiced if voiced.any() else slice(None)].mean())
 
 
 def pack(
@@ -94,60 +82,92 @@ def pack(
 
     Returns:
         ``mel`` [N, 80] float16, ``f0`` [N] float32, ``voicing`` [N] int8 at 10 ms; ``phones``
-        [N / 2] int16 at 20 ms; ``views`` [V, 4] int64 rows of (clip, first 20 ms frame, frames,
-        degraded); ``splits`` [clips] and ``sources`` [clips] strings. Views of a clip are aligned.
+        [N / 2] int16 at 20 ms; ``views`` [V, 5] int64 rows of (clip, first 20 ms frame, frames,
+        degraded, first frame of the clean target); ``levels`` [V] (:func:`speech_level`) and
+        ``names`` [V] of the speakers; of the targets ``envelope`` [M, 80] float16 at 10 ms and
+        ``audio`` [240 M] int16 at 24 kHz; ``splits`` [clips] and ``sources`` [clips] strings.
+        Views of a clip are aligned.
     """
-    mels, pitches, voicings, phones, views = [], [], [], [], []
-    position = 0
+    columns: dict[str, list[Any]] = {
+        name: []
+        for name in ("mel", "f0", "voicing", "phones", "views", "levels", "names", "envelope")
+    }
+    columns["audio"] = []
+    position = target = 0
     for number, clip in enumerate(clips):
-        for speaker in clip.speakers.T:
-            clean = np.ascontiguousarray(speaker)
+        frames = len(clip.phones)
+        for name, wide in zip(clip.names, clip.speakers.T, strict=True):
+            clean = _fit(soxr.resample(wide, TARGET_HZ, SAMPLE_RATE_HZ), frames * FRAME_SAMPLES)
             f0, voicing = pitch(clean)
+            columns["envelope"].append(envelope(wide, f0).astype(np.float16))
+            columns["audio"].append((np.clip(wide, -1, 1) * 32767).astype(np.int16))
             for degraded in (False, True):
                 x = degrade(clean, SAMPLE_RATE_HZ, rng, babble()) if degraded else clean
-                mels.append(_mel(x))
-                pitches.append(f0)
-                voicings.append(voicing)
-                phones.append(clip.phones)
-                views.append((number, position, len(clip.phones), int(degraded)))
-                position += len(clip.phones)
-    return {
-        "mel": np.concatenate(mels),
-        "f0": np.concatenate(pitches),
-        "voicing": np.concatenate(voicings),
-        "phones": np.concatenate(phones),
-        "views": np.asarray(views, np.int64),
-        "splits": np.asarray([clip.split for clip in clips]),
-        "sources": np.asarray([clip.source for clip in clips]),
+                mel = _mel(x)
+                columns["mel"].append(mel)
+                columns["f0"].append(f0)
+                columns["voicing"].append(voicing)
+                columns["phones"].append(clip.phones)
+                columns["views"].append([(number, position, frames, int(degraded), target)])
+                columns["levels"].append([speech_level(mel, voicing)])
+                columns["names"].append([name])
+                position += frames
+            target += frames
+    arrays: dict[str, NDArray[Any]] = {
+        name: np.concatenate(column) for name, column in columns.items()
     }
+    arrays["splits"] = np.asarray([clip.split for clip in clips])
+    arrays["sources"] = np.asarray([clip.source for clip in clips])
+    return arrays
+
+
+def _fit(x: NDArray[Any], samples: int) -> FloatArray:
+    return np.pad(x, (0, max(0, samples - len(x))))[:samples].astype(np.float32)
 
 
 def _whole_frames(x: FloatArray) -> FloatArray:
-    return x[: len(x) // FRAME_SAMPLES * FRAME_SAMPLES]
+    return x[: len(x) // TARGET_FRAME_SAMPLES * TARGET_FRAME_SAMPLES]
 
 
 def synthetic_clips(
     entry: dict[str, Any], folder: Path, labeller: Labeller, rng: np.random.Generator
 ) -> Iterator[Clip]:
     """An utterance as it is and, for some, at another speed (new voices, free of charge)."""
-    speech, rate = soundfile.read(folder / entry["file"], dtype="float32")
-    speeds = [1.0]
-    if rng.random() < SPEED_SHARE:
-        speeds.append(float(np.exp(rng.uniform(np.log(0.82), np.log(1.22)))))
-    for speed in speeds:
-        channels = [change_speed(channel, speed * rate / SAMPLE_RATE_HZ) for channel in speech.T]
+    speech, _ = soundfile.read(folder / entry["file"], dtype="float32")
+    who = [json.dumps(speaker, sort_keys=True) for speaker in entry["speakers"]]
+    both = rng.random() < SPEED_SHARE
+    for faster in (False, True) if both else (False,):
+        # A few speeds, so that a faster voice too says several clips.
+        speed = float(rng.choice(SPEEDS)) if faster else 1.0
+        channels = [change_speed(channel, speed) for channel in speech.T]
         speakers = _whole_frames(np.stack(channels, axis=1))
-        centres = np.arange(len(speakers) // FRAME_SAMPLES, dtype=np.float64) + 0.5
+        centres = np.arange(len(speakers) // TARGET_FRAME_SAMPLES, dtype=np.float64) + 0.5
         phones = labeller.frames(entry["tokens"], entry["durations"], centres * 0.02 * speed)
-        yield Clip(entry["split"], speakers, phones, entry["language"])
+        names = tuple(f"{name} {speed}" for name in who)
+        yield Clip(entry["split"], speakers, names, phones, entry["language"])
 
 
 def real_clips(entry: dict[str, Any], folder: Path) -> Iterator[Clip]:
     """A recording; its phones are unknown."""
     speech, rate = soundfile.read(folder / entry["file"], dtype="float32")
-    mono = _whole_frames(np.asarray(soxr.resample(speech, rate, SAMPLE_RATE_HZ), np.float32))
-    phones = np.full(len(mono) // FRAME_SAMPLES, IGNORED, np.int16)
-    yield Clip(entry["split"], mono[:, None], phones, "real")
+    mono = _whole_frames(np.asarray(soxr.resample(speech, rate, TARGET_HZ), np.float32))
+    phones = np.full(len(mono) // TARGET_FRAME_SAMPLES, IGNORED, np.int16)
+    yield Clip(entry["split"], mono[:, None], (entry["speaker"],), phones, "real")
+
+
+def _groups(
+    folder: Path, out: Path, kind: str
+) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+    """Files to write and the manifest entries of each; only whole groups of growing manifests."""
+    for manifest in sorted(folder.glob("manifest*.jsonl")):
+        entries = read_manifest(manifest)
+        growing = kind == "synthetic"
+        if not growing:
+            entries = [entry for entry in entries if entry["split"] != "eval"]
+        last = len(entries) - SHARD_CLIPS + 1 if growing else len(entries)
+        for first in range(0, last, SHARD_CLIPS):
+            name = f"shard{manifest.stem.removeprefix('manifest')}-{first // SHARD_CLIPS:04d}.npz"
+            yield out / name, entries[first : first + SHARD_CLIPS]
 
 
 def run(root: Path, kind: str, seed: int) -> None:
@@ -157,17 +177,11 @@ def run(root: Path, kind: str, seed: int) -> None:
     vocabulary = json.loads((root / "kokoro/config.json").read_text("utf-8"))["vocab"]
     labeller = Labeller(vocabulary)
     (root / "features/phones.json").write_text(json.dumps(labeller.names, ensure_ascii=False))
-    entries = load_manifest(folder / "manifest.jsonl")
-    if kind == "real":
-        entries = [entry for entry in entries if entry["split"] != "eval"]
-    groups = len(entries) // SHARD_CLIPS if kind == "synthetic" else -(-len(entries) // SHARD_CLIPS)
-    for group in range(groups):
-        path = out / f"shard-{group:05d}.npz"
+    for path, members in _groups(folder, out, kind):
         if path.is_file():
             continue
         started = time.monotonic()
-        rng = np.random.default_rng([seed, group])
-        members = entries[group * SHARD_CLIPS : (group + 1) * SHARD_CLIPS]
+        rng = np.random.default_rng([seed, *path.name.encode()])
         clips: list[Clip] = []
         for entry in members:
             if kind == "synthetic":
@@ -176,7 +190,8 @@ def run(root: Path, kind: str, seed: int) -> None:
                 clips += real_clips(entry, folder)
 
         def babble(clips: list[Clip] = clips, rng: np.random.Generator = rng) -> FloatArray:
-            return clips[int(rng.integers(len(clips)))].speakers[:, 0]
+            other = clips[int(rng.integers(len(clips)))].speakers[:, 0]
+            return np.asarray(soxr.resample(other, TARGET_HZ, SAMPLE_RATE_HZ), np.float32)
 
         arrays = pack(clips, rng, babble)
         partial = path.with_suffix(".partial.npz")
@@ -188,13 +203,13 @@ def run(root: Path, kind: str, seed: int) -> None:
         )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.features", description=__doc__)
     parser.add_argument("--root", type=Path, default=DEFAULT_ROOT)
     parser.add_argument("--kind", choices=["synthetic", "real"], default="synthetic")
     parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     run(args.root, args.kind, args.seed)
 

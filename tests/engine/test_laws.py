@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, Voice, block_out
-from fast_vc_service.engine.build import ENGINES, build_converter, latency_of
+from fast_vc_service.engine.build import FAMILIES, build_converter, latency_of
 from fast_vc_service.engine.stream import Stream, convert_offline
 
 WAVS = Path(__file__).parents[2] / "wavs"
+ENGINES = [name for name, family in FAMILIES.items() if not family.downloads]
 CONTROL_AT = 7001
 """Input sample of a voice change in the chunking law."""
 

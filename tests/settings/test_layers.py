@@ -162,8 +162,12 @@ def test_workers_is_refused_with_the_reason(
         ("drain_s", "nan", "a number from 0 to 3600, got 'nan'"),
         ("record", "perhaps", "true or false, got 'perhaps'"),
         ("log_level", "loud", "one of TRACE, DEBUG, INFO, WARNING, ERROR, got 'LOUD'"),
-        ("engine", "wrld", "one of world, passthrough, got 'wrld'"),
-        ("device", "cuda:7", "cpu, got 'cuda:7'"),
+        (
+            "engine",
+            "wrld",
+            "one of world, passthrough, seedvc-tiny, seedvc-small, seedvc-base, got 'wrld'",
+        ),
+        ("device", "cuda:7", "one of cpu, cuda, got 'cuda:7'"),
         ("latency_ms", "soon", "a whole number from 20 to 10000, got 'soon'"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from training.data import corpus, fetch, real
@@ -18,15 +19,18 @@ def _render(args: argparse.Namespace) -> None:
     root: Path = args.root
     out: Path = args.out or root / "synthetic"
     out.mkdir(parents=True, exist_ok=True)
-    kokoro = Kokoro(root / "kokoro", args.threads)
+    kokoro = Kokoro(root / "kokoro", args.threads, args.torch)
     bank = VoiceBank.load(root / "kokoro" / "voices")
     train, held_out = bank.split(args.seed)
     header = {"seed": args.seed, "styles": args.styles, "train_voices": train}
     header |= {"eval_voices": held_out, "corpus": str(root / "text" / "corpus.jsonl")}
     settings = out / "settings.json"
-    if settings.is_file() and json.loads(settings.read_text()) != header:
+    if not settings.is_file():
+        partial = out / f"settings-{os.getpid()}.partial"
+        partial.write_text(json.dumps(header, indent=1))
+        partial.replace(settings)
+    if json.loads(settings.read_text()) != header:
         raise SystemExit(f"{settings} says other settings: use them, or another --out")
-    settings.write_text(json.dumps(header, indent=1))
     planner = Planner(corpus.load(root / "text" / "corpus.jsonl"), bank, args.seed, args.styles)
     worker, workers = (int(number) for number in args.worker.split("/"))
     run(planner, kokoro, bank, out, args.hours, worker, workers)
@@ -57,9 +61,17 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--styles", type=int, default=2, help="speakers an utterance")
     stage.add_argument("--worker", default="0/1", help="K/N: the K-th of N processes, from 0")
     stage.add_argument("--threads", type=int, default=1)
+    stage.add_argument(
+        "--torch",
+        metavar="DEVICE",
+        help="decode with torch in bfloat16 there: faster on CUDA, and on a CPU with AVX-512 bf16",
+    )
     stage.set_defaults(run=_render)
     stage = stages.add_parser("real", help="fetch and decode recorded speech")
     stage.set_defaults(run=lambda args: real.run(args.root))
+    stage = stages.add_parser("tools", help="fetch what training.evaluate listens with")
+    stage.add_argument("--campplus", type=Path, help="safetensors of CAM++, to be copied")
+    stage.set_defaults(run=lambda args: fetch.evaluation_tools(args.root, args.campplus))
     return parser
 
 

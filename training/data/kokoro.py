@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -86,9 +87,17 @@ def _session(path: Path, threads: int) -> Any:
 class Kokoro:
     """The two halves, loaded on first use."""
 
-    def __init__(self, folder: Path, threads: int = 1) -> None:
+    def __init__(self, folder: Path, threads: int = 1, device: str | None = None) -> None:
+        """Open the files of ``folder``.
+
+        Args:
+            folder: where :func:`cut` has been.
+            threads: for the halves that run on the CPU.
+            device: where torch is to run the decoder half, in bfloat16; None: onnxruntime does.
+        """
         self._folder = folder
         self._threads = threads
+        self._device = device
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
@@ -103,8 +112,23 @@ class Kokoro:
         return _session(self._folder / "encoder.onnx", self._threads)
 
     @cached_property
-    def _decoder(self) -> Any:
-        return _session(self._folder / "decoder.onnx", self._threads)
+    def _decoder(self) -> Callable[[Mapping[str, FloatArray]], FloatArray]:
+        path = self._folder / "decoder.onnx"
+        if self._device is None:
+            session = _session(path, self._threads)
+            return lambda inputs: session.run(["audio"], inputs)[0]
+        import torch
+
+        from training.data.graph import TorchGraph
+
+        torch.set_num_threads(self._threads)
+        graph = TorchGraph.load(path, torch.device(self._device))
+
+        def run(inputs: Mapping[str, FloatArray]) -> FloatArray:
+            (audio,) = graph({name: torch.from_numpy(value) for name, value in inputs.items()})
+            return audio.cpu().numpy()
+
+        return run
 
     def encode(self, tokens: list[int], style: FloatArray, speed: float) -> Content:
         """Text to content.
@@ -126,13 +150,12 @@ class Kokoro:
 
     def decode(self, content: Content, f0_hz: FloatArray, style: FloatArray) -> FloatArray:
         """Content to 24 kHz speech [600 T] with another melody and the timbre of ``style``."""
-        (audio,) = self._decoder.run(
-            ["audio"],
+        audio = self._decoder(
             {
                 _CONTENT: content.features,
                 _F0: f0_hz,
                 _ENERGY: content.energy,
                 "style": style[None].astype(np.float32),
-            },
+            }
         )
         return np.asarray(audio, np.float32).reshape(-1)

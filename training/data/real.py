@@ -97,21 +97,35 @@ def _clips(source: Source, share: Path, out: Path) -> Iterator[dict[str, Any]]:
         }
 
 
+def _unchanged(source: Source, out: Path) -> list[dict[str, Any]]:
+    """Manifest entries of a source that an earlier run has decoded as it is described now."""
+    manifest, sources = out / "manifest.jsonl", out / "sources.json"
+    if not manifest.is_file() or asdict(source) not in json.loads(sources.read_text()):
+        return []
+    pattern = re.compile(source.pattern)
+    entries = (json.loads(line) for line in manifest.read_text("utf-8").splitlines())
+    return [
+        entry
+        for entry in entries
+        if entry["package"] == source.package and pattern.search(entry["name"])
+    ]
+
+
 def run(root: Path) -> None:
-    """Fetch and decode all sources; writes ``root/real/{manifest.jsonl,sources.json}``."""
+    """Fetch and decode what is new; writes ``root/real/{manifest.jsonl,sources.json}``."""
     out = root / "real"
     out.mkdir(parents=True, exist_ok=True)
-    (out / "sources.json").write_text(json.dumps([asdict(s) for s in SOURCES], indent=1))
     partial = out / "manifest.partial"
     with partial.open("w", encoding="utf-8") as lines:
         for source in SOURCES:
-            share = out / "packages" / source.package
-            if not share.is_dir():
-                debian_packages([source.package], root / "downloads" / "deb", share)
-            seconds, count = 0.0, 0
-            for entry in _clips(source, share, out):
-                lines.write(json.dumps(entry) + "\n")
-                seconds += entry["samples"] / SAMPLE_RATE_HZ
-                count += 1
-            print(f"{source.package}: {count} clips, {seconds / 60:.1f} min ({source.use})")
+            entries = _unchanged(source, out)
+            if not entries:
+                share = out / "packages" / source.package
+                if not share.is_dir():
+                    debian_packages([source.package], root / "downloads" / "deb", share)
+                entries = list(_clips(source, share, out))
+            lines.writelines(json.dumps(entry) + "\n" for entry in entries)
+            minutes = sum(entry["samples"] for entry in entries) / SAMPLE_RATE_HZ / 60
+            print(f"{source.package}: {len(entries)} clips, {minutes:.1f} min ({source.use})")
     partial.replace(out / "manifest.jsonl")
+    (out / "sources.json").write_text(json.dumps([asdict(s) for s in SOURCES], indent=1))

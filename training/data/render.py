@@ -29,7 +29,7 @@ EVALUATION_EVERY = 25
 """One utterance in so many has a held-out text spoken by held-out voices."""
 
 NATIVE_PROSODY_SHARE = 0.7
-SPEAKERS = {"train": 800, "eval": 40}
+SPEAKERS = {"train": 250, "eval": 24}
 """Each speaker says several utterances, so that one can be the reference for another."""
 
 OWN_TIMBRE_SHARE = 0.35
@@ -185,8 +185,10 @@ def run(
     """
     out.mkdir(parents=True, exist_ok=True)
     manifest = out / f"manifest-{worker}.jsonl"
-    done = load_manifest(manifest)
-    finished = {entry["index"] for entry in load_manifests(out)}
+    _cut_unfinished_line(manifest)
+    done = read_manifest(manifest)
+    others = sorted(out.glob("manifest-*.jsonl"))
+    finished = {entry["index"] for path in others for entry in read_manifest(path)}
     seconds = sum(entry["samples"] * len(entry["speakers"]) for entry in done) / SAMPLE_RATE_HZ
     started, made = time.monotonic(), 0.0
     with manifest.open("a", encoding="utf-8") as lines:
@@ -220,27 +222,16 @@ def run(
                 print(record, flush=True)
 
 
-def load_manifests(folder: Path) -> list[dict[str, Any]]:
-    """Entries of all workers' manifests, in the order of their indices; cut lines are left out."""
-    entries = []
-    for path in sorted(folder.glob("manifest-*.jsonl")):
-        lines = path.read_text("utf-8").splitlines(keepends=True)
-        entries += [json.loads(line) for line in lines if line.endswith("\n")]
-    return sorted(entries, key=lambda entry: int(entry["index"]))
-
-
-def load_manifest(path: Path) -> list[dict[str, Any]]:
-    """Entries of a manifest; a last line cut by a crash is dropped from the file too."""
+def read_manifest(path: Path) -> list[dict[str, Any]]:
+    """Entries of a manifest that may still be growing; a line not yet complete is left out."""
     if not path.is_file():
         return []
-    entries, size = [], 0
-    with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            entries.append(json.loads(line))
-            size += len(line)
-    if size < path.stat().st_size:
-        with path.open("r+b") as file:
-            file.truncate(size)
-    return entries
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _cut_unfinished_line(path: Path) -> None:
+    """Drop what a crash left of a last line, so that the next one starts well."""
+    if path.is_file():
+        content = path.read_bytes()
+        path.write_bytes(content[: content.rfind(b"\n") + 1])

@@ -27,10 +27,14 @@ class ConvBlock(nn.Module):
         """Frames of input that :meth:`stream` keeps."""
         return self.left + self.right
 
-    def _change(self, joined: Tensor) -> Tensor:
-        h = self.depthwise(joined.transpose(1, 2)).transpose(1, 2)
-        h = self.down(functional.gelu(self.up(self.norm(h))))
-        return torch.mul(self.scale, h)
+    def _change(self, joined: Tensor, modulation: Tensor | None = None) -> Tensor:
+        h = self.norm(self.depthwise(joined.transpose(1, 2)).transpose(1, 2))
+        scale = self.scale
+        if modulation is not None:
+            stretch, shift, gate = modulation.chunk(3, -1)
+            h = h * (1 + stretch) + shift
+            scale = scale * (1 + gate)
+        return torch.mul(scale, self.down(functional.gelu(self.up(h))))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, width] to the same; frames outside are zero."""
@@ -48,10 +52,36 @@ class ConvBlock(nn.Module):
             Output frames [B, n, width], the first of index ``first - right`` (zeros where that is
             negative: those frames do not exist), and the new cache.
         """
-        joined = torch.cat([cache, x], dim=1)
+        return self._advance(x, cache, first, None)
+
+    def _advance(
+        self, x: Tensor, cache: Tensor, first: Tensor, modulation: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        joined = torch.cat([cache.to(x.dtype), x], dim=1)
         frames = x.shape[1]
-        y = joined[:, self.left : self.left + frames] + self._change(joined)
+        y = joined[:, self.left : self.left + frames] + self._change(joined, modulation)
         if self.right:
             index = first[:, None] - self.right + torch.arange(frames, device=x.device)
             y = y * (index >= 0)[:, :, None].to(y.dtype)
         return y, joined[:, joined.shape[1] - self.cache_frames :]
+
+
+class ModulatedBlock(ConvBlock):
+    """A ConvBlock whose normalised frames are scaled, shifted and gated by a style [B, style]."""
+
+    def __init__(self, width: int, style: int, kernel: int, right: int = 0) -> None:
+        super().__init__(width, kernel, right)
+        self.modulation = nn.Linear(style, 3 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def modulate(self, style: Tensor) -> Tensor:
+        """What a style [B, style] does to this block: [B, 1, 3 width], the same for all frames."""
+        modulation: Tensor = self.modulation(functional.silu(style))
+        return modulation[:, None]
+
+    def stream(  # type: ignore[override]
+        self, x: Tensor, modulation: Tensor, cache: Tensor, first: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`ConvBlock.stream`, under a modulation."""
+        return self._advance(x, cache, first, modulation)

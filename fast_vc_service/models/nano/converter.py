@@ -1,0 +1,303 @@
+"""The ``nano`` converter: content encoder, acoustic model and vocoder as one causal stream.
+
+Every network keeps its own past, so no window is computed twice. What trails the input is fixed:
+60 ms that the content encoder looks ahead, 20 ms of the acoustic model, 15 ms of the vocoder,
+rounded up to whole 20 ms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fast_vc_service.audio.pitch import Register, track
+from fast_vc_service.contract import BLOCK_QUANTUM, SAMPLE_RATE_IN, FloatArray, State, Voice
+from fast_vc_service.models.nano import envelope, excitation, spectrum, vocoder
+from fast_vc_service.models.nano.acoustic import (
+    STEP_FRAMES,
+    AcousticState,
+    Prepared,
+    euler_times,
+    prosody,
+)
+from fast_vc_service.models.nano.content import ContentState
+from fast_vc_service.models.nano.level import Level, follow
+from fast_vc_service.models.nano.load import Networks
+from fast_vc_service.models.nano.melody import MelodyState, f0_from_logits
+from fast_vc_service.models.nano.tree import join, split
+from fast_vc_service.models.nano.vocoder import VocoderState
+from fast_vc_service.models.nano.voice import FAMILY, Target, make_voice
+
+EULER_STEPS = 2
+"""Steps of the flow; 0 speaks with the mean envelope."""
+
+_OUT = envelope.SAMPLE_RATE_HZ
+_HOP = envelope.HOP_SAMPLES
+_EDGE = _OUT // 200
+_RISE = torch.arange(1, _EDGE + 1) / _EDGE
+_QUANTUM_OUT = BLOCK_QUANTUM * _OUT // SAMPLE_RATE_IN
+_UINT64 = 1 << 64
+_DETAIL_STREAM = 1 << 63  # keeps the flow's noise apart from the vocoder's
+_GATE_LOG = -8.2
+"""Log energy of the input (about -70 dBFS) below which the output is closed."""
+
+_GATE_SLOPE = 4.0
+_DETAIL = STEP_FRAMES * envelope.BANDS
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the networks of one session remember (tensors with one row each).
+
+    Attributes:
+        samples: [1, history] of the log-mel.
+        content: Of the content encoder.
+        melody: Of the pitch tracker.
+        energy: [1, 2 * content look-ahead], of frames whose content is still to come.
+        acoustic: Of the acoustic model.
+        unsung: [1, 2 * acoustic look-ahead, 3], F0, voicing and gate of frames still to come.
+        vocoder: Of the vocoder.
+        late: [1, pad], speech that waits for the declared delay.
+    """
+
+    samples: Tensor
+    content: ContentState
+    melody: MelodyState
+    energy: Tensor
+    acoustic: AcousticState
+    unsung: Tensor
+    vocoder: VocoderState
+    late: Tensor
+
+
+@dataclass(slots=True)
+class NanoState(State):
+    """One session.
+
+    Attributes:
+        target: The voice spoken in.
+        speaker: The same, prepared for the acoustic model.
+        pitch_shift: Semitones on top of the register match.
+        seed: Chooses the noise.
+        past: Of the networks.
+        register: F0 of the source so far.
+        level: Loudness of the source so far.
+        frame: Absolute 20 ms frames heard.
+        muted: Samples of output that still belong to no input since the start or a skip.
+    """
+
+    target: Target
+    speaker: Prepared = field(repr=False)
+    pitch_shift: float
+    seed: int
+    past: Past = field(repr=False)
+    muted: int
+    register: Register = field(default_factory=Register)
+    level: Level = field(default_factory=Level)
+    frame: int = 0
+
+
+class NanoConverter:
+    """Weights and geometry; see the contract.
+
+    Raises:
+        ValueError: ``block_ms`` is not a positive multiple of 20, or the networks do not fit.
+    """
+
+    family = FAMILY
+    sample_rate_in = SAMPLE_RATE_IN
+    sample_rate_out = _OUT
+    alignment_tolerance = 0
+
+    def __init__(self, networks: Networks, block_ms: int = 80, steps: int = EULER_STEPS) -> None:
+        if block_ms <= 0 or block_ms % 20:
+            raise ValueError(f"block_ms must be a positive multiple of 20, got {block_ms}")
+        self.block = block_ms * SAMPLE_RATE_IN // 1000
+        self._networks = networks
+        self._steps = steps
+        self._device = networks.device
+        if networks.melody.delay_frames != STEP_FRAMES * networks.content.delay_frames:
+            raise ValueError("pitch and content must come equally late")
+        ahead = networks.content.delay_frames + networks.acoustic.delay_frames
+        exact = ahead * _QUANTUM_OUT + vocoder.DELAY_SAMPLES
+        quanta = -(-exact // _QUANTUM_OUT)
+        self.delay = quanta * BLOCK_QUANTUM
+        self._delay_out = quanta * _QUANTUM_OUT
+        self._pad = self._delay_out - exact
+        if self._pad < _EDGE:
+            raise ValueError("the declared delay leaves no 5 ms to fade out in")
+
+    def make_voice(self, name: str, audio: FloatArray, sample_rate: int) -> Voice:
+        """Derive a voice from a clip ``[samples]`` of 1 to 30 s; see :func:`voice.make_voice`."""
+        return make_voice(name, audio, sample_rate, self._networks.reader, self._networks.campplus)
+
+    def new_state(self, voice: Voice, pitch_shift: float = 0.0, seed: int = 0) -> NanoState:
+        """Make the state of a new session; ``pitch_shift`` in semitones."""
+        target, speaker = self._prepare(voice)
+        return NanoState(target, speaker, pitch_shift, seed, self._new_past(), self._delay_out)
+
+    def update(self, state: State, voice: Voice, pitch_shift: float) -> None:
+        """Change voice and pitch shift (semitones) from the next step on."""
+        own = _own(state)
+        own.target, own.speaker = self._prepare(voice)
+        own.pitch_shift = pitch_shift
+
+    def skip(self, state: State) -> FloatArray:
+        """Fade out what was still to come, forget the past; see the contract."""
+        own = _own(state)
+        silence = torch.zeros(self.block * _OUT // SAMPLE_RATE_IN)
+        if not own.muted:
+            silence[:_EDGE] = own.past.late[0, :_EDGE].cpu() * _RISE.flip(0)
+        own.past = self._new_past()
+        own.muted = self._delay_out
+        own.frame += self.block // BLOCK_QUANTUM
+        return silence.numpy()
+
+    @torch.inference_mode()
+    def step(self, blocks: FloatArray, states: Sequence[State]) -> FloatArray:
+        """Convert ``[B, block]``; see the contract."""
+        own = [_own(state) for state in states]
+        if blocks.shape != (len(own), self.block):
+            raise ValueError(f"expected blocks [{len(own)}, {self.block}], got {blocks.shape}")
+        heard = np.clip(np.nan_to_num(blocks.astype(np.float32)), -1.0, 1.0)
+        past = join([state.past for state in own])
+        speaker = join([state.speaker for state in own])
+        frames = self.block // BLOCK_QUANTUM
+        ahead = self._networks.acoustic.delay_frames
+
+        samples = torch.from_numpy(heard).to(self._device)
+        mel, history = spectrum.log_mel(samples, past.samples)
+        content, content_state = self._networks.content.stream(mel, past.content)
+        pitch, voicing, melody_state = self._networks.melody.stream(samples, past.melody)
+        energies = torch.cat([past.energy, spectrum.frame_energy(mel)], 1)
+        energy = energies[:, : 2 * frames]
+        f0 = f0_from_logits(pitch)
+        voicing = torch.sigmoid(4 * voicing)
+        learned = [
+            _listen(state, row_f0, row_voicing, row_energy)
+            for state, row_f0, row_voicing, row_energy in zip(
+                own, f0.cpu().numpy(), voicing.cpu().numpy(), energy.cpu().numpy(), strict=True
+            )
+        ]
+        shift = [
+            state.target.median_log_f0
+            - register.median_log_f0
+            + state.pitch_shift * math.log(2.0) / 12
+            for state, (register, _) in zip(own, learned, strict=True)
+        ]
+        level = self._column([level.mean for _, level in learned])
+        f0 = (f0 * torch.exp(self._column(shift))).clamp(40.0, 1000.0)
+
+        detail = self._stack([_detail_noise(state, frames) for state in own])
+        made, acoustic_state = self._networks.acoustic.stream(
+            content.bottleneck,
+            prosody(energy - level, f0, voicing),
+            detail,
+            speaker,
+            past.acoustic,
+        )
+        gate = _GATE_SLOPE * (energy - _GATE_LOG).clamp(max=0)
+        melody = torch.cat([past.unsung, torch.stack([f0, voicing, gate], -1)], 1)
+        now = melody[:, : 2 * frames]
+        bands = (made + level[..., None] + now[..., 2:]).clamp(min=math.log(envelope.FLOOR))
+        hiss = self._stack(
+            [excitation.noise(state.seed, 2 * state.frame, 2 * frames) for state in own]
+        )
+        speech, vocoder_state = self._networks.vocoder.stream(
+            bands, now[..., 0], now[..., 1], hiss, past.vocoder
+        )
+        line = torch.cat([past.late, speech], 1)
+        out = _limit(line[:, : speech.shape[1]])
+        new = Past(
+            history,
+            content_state,
+            melody_state,
+            energies[:, 2 * frames :],
+            acoustic_state,
+            melody[:, melody.shape[1] - 2 * ahead :],
+            vocoder_state,
+            line[:, speech.shape[1] :],
+        )
+        if not bool(torch.isfinite(out).all()):
+            raise FloatingPointError("the networks made something that is no number")
+        sound = out.cpu()
+        for row, (state, kept, (register, loudness)) in enumerate(
+            zip(own, split(new, len(own)), learned, strict=True)
+        ):
+            _open(sound[row], state.muted)
+            state.past, state.register, state.level = kept, register, loudness
+            state.muted = max(0, state.muted - sound.shape[1])
+            state.frame += frames
+        return sound.numpy()
+
+    def _prepare(self, voice: Voice) -> tuple[Target, Prepared]:
+        target = Target.of(voice)
+        with torch.inference_mode():
+            times = euler_times(self._steps, 1, self._device)
+            speaker = self._networks.acoustic.prepare(target.on(self._device), times)
+        return target, speaker
+
+    def _new_past(self) -> Past:
+        networks, device = self._networks, self._device
+        return Past(
+            torch.zeros(1, spectrum.HISTORY_SAMPLES, device=device),
+            networks.content.new_state(1, device),
+            networks.melody.new_state(1, device),
+            torch.full((1, 2 * networks.content.delay_frames), spectrum.SILENCE, device=device),
+            networks.acoustic.new_state(1, self._steps, device),
+            torch.zeros(1, 2 * networks.acoustic.delay_frames, 3, device=device),
+            networks.vocoder.new_state(1, device),
+            torch.zeros(1, self._pad, device=device),
+        )
+
+    def _column(self, values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=self._device)[:, None]
+
+    def _stack(self, rows: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(rows)).to(self._device)
+
+
+def _listen(
+    state: NanoState, f0: FloatArray, voicing: FloatArray, energy: FloatArray
+) -> tuple[Register, Level]:
+    """Register and level after the next frames of the source."""
+    voiced = voicing > 0.5
+    register = track(state.register, np.where(voiced, f0, 0.0), 0.01)
+    return register, follow(state.level, energy, voiced)
+
+
+def _detail_noise(state: NanoState, frames: int) -> Tensor:
+    """Standard normal [frames, 2 BANDS], a function of (seed, absolute frame)."""
+    rows = [
+        np.random.Generator(
+            np.random.Philox(key=[state.seed % _UINT64, _DETAIL_STREAM + frame])
+        ).standard_normal(_DETAIL, np.float32)
+        for frame in range(state.frame, state.frame + frames)
+    ]
+    return torch.from_numpy(np.stack(rows))
+
+
+def _open(sound: Tensor, muted: int) -> None:
+    """Silence the first ``muted`` samples in place and fade in after them."""
+    if muted <= 0:
+        return
+    sound[:muted] = 0.0
+    part = sound[muted : muted + _EDGE]
+    part *= _RISE[: len(part)]
+
+
+def _limit(x: Tensor) -> Tensor:
+    """Bend peaks above 0.8 so that they stay below 1."""
+    over = (x.abs() - 0.8).clamp(min=0)
+    return torch.copysign(x.abs().clamp(max=0.8) + 0.2 * torch.tanh(over / 0.2), x)
+
+
+def _own(state: State) -> NanoState:
+    if not isinstance(state, NanoState):
+        raise TypeError(f"expected a NanoState, got {type(state).__name__}")
+    return state

@@ -1,0 +1,170 @@
+"""A voice from a reference clip: who speaks, in what register, and frames to borrow from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from loguru import logger
+from torch import Tensor
+
+from fast_vc_service.audio.resample import resample
+from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray, Voice
+from fast_vc_service.models.campplus import CampPlus
+from fast_vc_service.models.nano import envelope
+from fast_vc_service.models.nano.acoustic import (
+    GLOBAL,
+    MEMORY,
+    STEP_FRAMES,
+    Speaker,
+    normalise,
+    speaker_vector,
+)
+from fast_vc_service.models.nano.content import ContentEncoder
+from fast_vc_service.models.nano.pitch import VOICED, pitch
+from fast_vc_service.models.nano.spectrum import HOP_SAMPLES, frame_energy, log_mel
+
+FAMILY = "nano"
+
+SHORTEST_S, LONGEST_S = 1.0, 30.0
+"""Seconds of a reference clip; of a longer one the beginning is used."""
+
+ENOUGH_S = 3.0
+LEAST_VOICED_S = 0.5
+
+MEMORY_FRAMES = 400
+"""Frames of the reference that are kept, 8 s; always as many, so that batches are alike."""
+
+_FRAME = STEP_FRAMES * HOP_SAMPLES
+_SILENCE = 1e-3  # -60 dBFS
+_CLIPPED = 0.999
+_QUIET_BELOW_LEVEL = 4.0  # nepers; frames further down lend nothing
+_NOISY_DB = 15.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """A ``nano`` voice, unpacked.
+
+    Attributes:
+        speaker: For the acoustic model, a batch of one.
+        median_log_f0: Natural logarithm of Hz.
+    """
+
+    speaker: Speaker
+    median_log_f0: float
+
+    @classmethod
+    def of(cls, voice: Voice) -> Target:
+        """Unpack ``voice``.
+
+        Raises:
+            ValueError: The voice was made by another family or is damaged.
+        """
+        if voice.family != FAMILY:
+            raise ValueError(
+                f"voice {voice.name!r} is of family {voice.family!r}, expected {FAMILY!r}: "
+                "make it anew from its reference clip"
+            )
+        try:
+            vector, content, frames, mask, register = (
+                torch.from_numpy(np.asarray(voice.features[name], np.float32))
+                for name in ("vector", "content", "envelope", "mask", "register")
+            )
+        except KeyError as error:
+            raise ValueError(f"voice {voice.name!r} has no {error}: make it anew") from error
+        if vector.shape != (GLOBAL,) or frames.shape != (MEMORY_FRAMES, MEMORY):
+            raise ValueError(f"voice {voice.name!r} is of another version: make it anew")
+        speaker = Speaker(vector[None], content[None], frames[None], mask[None] > 0)
+        return cls(speaker, float(register[0]))
+
+    def on(self, device: torch.device) -> Speaker:
+        """The speaker on another device."""
+        return Speaker(*(getattr(self.speaker, part.name).to(device) for part in fields(Speaker)))
+
+
+def make_voice(
+    name: str, audio: FloatArray, sample_rate: int, encoder: ContentEncoder, campplus: CampPlus
+) -> Voice:
+    """Derive a voice from ``audio`` ``[samples]``; doubts about it are logged.
+
+    Raises:
+        ValueError: Too short, silent, or with too little voiced speech.
+    """
+    speech = resample(audio[: int(LONGEST_S * sample_rate)], sample_rate, SAMPLE_RATE_IN)
+    seconds = len(audio) / sample_rate
+    if seconds < SHORTEST_S:
+        raise ValueError(
+            f"the clip of voice {name!r} has {seconds:.1f} s, expected at least {SHORTEST_S:.0f}"
+        )
+    if np.sqrt(np.mean(np.square(speech, dtype=np.float64))) < _SILENCE:
+        raise ValueError(f"the clip of voice {name!r} is silent")
+    speech = speech[: len(speech) // _FRAME * _FRAME].astype(np.float32)
+    f0, voicing = pitch(speech)
+    voiced = voicing == VOICED
+    if voiced.sum() * 0.01 < LEAST_VOICED_S:
+        raise ValueError(
+            f"the clip of voice {name!r} has {voiced.sum() * 0.01:.1f} s of voiced speech, "
+            f"expected at least {LEAST_VOICED_S}"
+        )
+    with torch.no_grad():
+        mel, _ = log_mel(torch.from_numpy(speech)[None])
+        padded = torch.nn.functional.pad(
+            mel, (0, 0, 0, STEP_FRAMES * encoder.delay_frames), value=float(mel.min())
+        )
+        content = encoder(padded).bottleneck[0, : mel.shape[1] // STEP_FRAMES]
+    energy = frame_energy(mel[0])
+    level = float(energy[torch.from_numpy(voiced)].mean())
+    for doubt in _doubts(audio, seconds, energy.numpy(), level):
+        logger.warning("voice {}: {}", name, doubt)
+
+    wide = resample(speech, SAMPLE_RATE_IN, envelope.SAMPLE_RATE_HZ)
+    frames = envelope.envelope(wide.astype(np.float32), f0)[:, : envelope.BANDS_BELOW_7K6] - level
+    memory = normalise(torch.from_numpy(frames)).reshape(-1, MEMORY)
+    memory, content = memory[: len(content)], content[: len(memory)]
+    chosen = _choose(energy.reshape(-1, STEP_FRAMES).mean(1)[: len(memory)], level)
+    count = len(chosen)
+    kept = torch.zeros(MEMORY_FRAMES, MEMORY)
+    said = torch.zeros(MEMORY_FRAMES, content.shape[1])
+    mask = torch.arange(MEMORY_FRAMES) < count
+    kept[:count], said[:count] = memory[chosen], content[chosen]
+    everything = torch.ones(1, len(memory), dtype=torch.bool)
+    vector = speaker_vector(
+        campplus.embed(torch.from_numpy(speech))[None], memory[None], everything
+    )[0]
+    register = np.asarray([np.median(np.log(f0[voiced]))], np.float32)
+    return Voice(
+        name,
+        FAMILY,
+        {
+            "vector": vector.numpy(),
+            "content": said.numpy().astype(np.float16),
+            "envelope": kept.numpy().astype(np.float16),
+            "mask": mask.numpy().astype(np.float16),
+            "register": register,
+        },
+    )
+
+
+def _choose(energy: Tensor, level: float) -> Tensor:
+    """Indices of at most MEMORY_FRAMES frames that are not silent, spread over the clip."""
+    loud = torch.nonzero(energy > level - _QUIET_BELOW_LEVEL)[:, 0]
+    if len(loud) <= MEMORY_FRAMES:
+        return loud
+    return loud[torch.linspace(0, len(loud) - 1, MEMORY_FRAMES).long()]
+
+
+def _doubts(audio: FloatArray, seconds: float, energy: FloatArray, level: float) -> list[str]:
+    """What is wrong with a clip that can still be used."""
+    found = []
+    if seconds < ENOUGH_S:
+        found.append(f"the clip has {seconds:.1f} s; 3 to 30 s make a better voice")
+    clipped = float(np.mean(np.abs(audio) >= _CLIPPED))
+    if clipped > 1e-4:
+        found.append(f"{100 * clipped:.2f} % of the samples are clipped; record it with less gain")
+    floor = float(np.quantile(energy, 0.05))
+    ratio_db = 8.686 * (level - floor)
+    if ratio_db < _NOISY_DB:
+        found.append(f"the clip is noisy: speech is only {ratio_db:.0f} dB above its background")
+    return found
