@@ -25,17 +25,18 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
-def main(
+def main(  # noqa: PLR0917 - options, given by name
     root: Annotated[Path, typer.Option(help="Folder of all stages of the recipe.")] = DEFAULT_ROOT,
     system: Annotated[
         list[str], typer.Option(help="As of training.evaluate; may be repeated.")
     ] = SYSTEMS,
+    pairs: Annotated[int | None, typer.Option(help="Only the first N pairs.")] = None,
     whisper: Annotated[str | None, typer.Option(help="Folder or name of a model.")] = None,
     campplus: Annotated[Path | None, typer.Option(help="Weights of CAM++.")] = None,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = RESULTS,
 ) -> None:
     """Measure quality and write it to the results."""
-    options = evaluate.Options(root, tuple(system), whisper=whisper, campplus=campplus)
+    options = evaluate.Options(root, tuple(system), pairs=pairs, whisper=whisper, campplus=campplus)
     try:
         content = evaluate.run(options)
     except (EvaluationSetError, ToolError, UnknownSystemError) as error:

@@ -62,7 +62,7 @@ Config = Annotated[
 Engine = Annotated[
     str | None,
     typer.Option(
-        help="Model family: world, passthrough, seedvc-tiny, -small or -base.", metavar="NAME"
+        help="Model family: nano, world, passthrough, seedvc-tiny, -small or -base.", metavar="NAME"
     ),
 ]
 Device = Annotated[

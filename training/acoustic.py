@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fast_vc_service.models.nano.acoustic import (
     Acoustic,
@@ -39,9 +38,7 @@ def prepare(
 ) -> Prepared:
     """The speakers of a batch; ``noise`` roughens their vectors."""
     vector = speaker_vector(batch.embedding, batch.memory_envelope, batch.memory_mask)
-    speaker = Speaker(
-        noise(vector), batch.memory_content, batch.memory_envelope, batch.memory_mask
-    )
+    speaker = Speaker(noise(vector), batch.memory_content, batch.memory_envelope, batch.memory_mask)
     return network.prepare(speaker, times)
 
 

@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 
-from training.data.render import load_manifest
 from training.evaluation import clips, report, systems
 from training.evaluation.analysis import Listeners
 from training.evaluation.listeners import ToolError
@@ -80,7 +79,7 @@ def _plain(value: Any) -> Any:
 
 
 def _draw_set(root: Path, seed: int) -> None:
-    chosen = clips.choose(load_manifest(root / "real" / "manifest.jsonl"), seed)
+    chosen = clips.choose(clips.recordings(root / "real"), seed)
     clips.save(chosen)
     print(f"{clips.SET_FILE}: {len(chosen)} clips, {len(clips.pairs(chosen))} pairs")
 

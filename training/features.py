@@ -155,9 +155,7 @@ def real_clips(entry: dict[str, Any], folder: Path) -> Iterator[Clip]:
     yield Clip(entry["split"], mono[:, None], (entry["speaker"],), phones, "real")
 
 
-def _groups(
-    folder: Path, out: Path, kind: str
-) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+def _groups(folder: Path, out: Path, kind: str) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
     """Files to write and the manifest entries of each; only whole groups of growing manifests."""
     for manifest in sorted(folder.glob("manifest*.jsonl")):
         entries = read_manifest(manifest)

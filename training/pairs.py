@@ -158,9 +158,7 @@ class PairLibrary:
         have = min(size if hidden[1] else wanted, reference.frames)
         start = int(rng.integers(reference.frames - have + 1))
         heard = slice(reference.first + start, reference.first + start + have)
-        shown = slice(
-            2 * (reference.target + start), 2 * (reference.target + start + have)
-        )
+        shown = slice(2 * (reference.target + start), 2 * (reference.target + start + have))
         level = self._level(reference)
         low = shard["envelope"][shown, :BANDS_BELOW_7K6].astype(np.float32) - level
         envelope = normalise(torch.from_numpy(low)).numpy().reshape(have, MEMORY)

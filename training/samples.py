@@ -26,8 +26,8 @@ from fast_vc_service.audio.resample import resample
 from fast_vc_service.engine.build import ENGINES, build_converter
 from fast_vc_service.engine.stream import convert_offline
 from training.data.real import SAMPLE_RATE_HZ as REAL_RATE_HZ
-from training.data.render import load_manifest
 from training.data.sources import SOURCES
+from training.evaluation.clips import EvaluationSetError, recordings
 from training.paths import DEFAULT_ROOT
 
 FloatArray = NDArray[np.float32]
@@ -91,7 +91,7 @@ def _recorded(speaker: str, role: str, real: Path) -> Speech:
     """
     entries = [
         entry
-        for entry in load_manifest(real / "manifest.jsonl")
+        for entry in recordings(real)
         if entry["speaker"] == speaker and entry["split"] != "train"
     ]
     entries = [entry for entry in entries if entry["samples"] <= LONGEST_S * REAL_RATE_HZ]
@@ -225,7 +225,7 @@ def main() -> None:
     torch.set_num_threads(1)
     try:
         samples = convert(args.engine, PAIRS, args.root / "real", args.out)
-    except SamplesError as error:
+    except (SamplesError, EvaluationSetError) as error:
         raise SystemExit(f"training.samples: {error}") from error
     rows: list[dict[str, Any]] = [asdict(each) for each in samples]
     (args.out / "samples.json").write_text(json.dumps(rows, indent=1) + "\n")

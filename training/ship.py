@@ -43,8 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--campplus", type=Path, help="weights of CAM++, when they are to be put")
     parser.add_argument("--to", type=Path, default=WEIGHTS)
     args = parser.parse_args(arguments)
-    sources = {name: args.root / name / f"{name}.safetensors" for name in
-               ("content", "melody", "acoustic", "vocoder")}
+    sources = {
+        name: args.root / name / f"{name}.safetensors"
+        for name in ("content", "melody", "acoustic", "vocoder")
+    }
     if args.campplus is not None:
         sources["campplus"] = args.campplus
     for name, source in sources.items():

@@ -40,7 +40,9 @@ def blocks(converter: NanoConverter) -> NDArray[np.float32]:
     return audio[16_000 : 16_000 + count * converter.block].reshape(count, -1)
 
 
-def run(converter: NanoConverter, state: object, blocks: NDArray[np.float32]) -> NDArray[np.float32]:
+def run(
+    converter: NanoConverter, state: object, blocks: NDArray[np.float32]
+) -> NDArray[np.float32]:
     return np.concatenate([converter.step(block[None], [state])[0] for block in blocks])  # type: ignore[list-item]
 
 

@@ -158,11 +158,11 @@ def test_the_envelope_of_a_vowel_does_not_see_its_pitch() -> None:
     def vowel(f0_hz: float) -> np.ndarray:
         harmonics = np.arange(1, int(10_000 / f0_hz))
         gains = np.exp(-(((harmonics * f0_hz - 900) / 700) ** 2)) + 0.05
-        waves = [g * np.cos(2 * np.pi * h * f0_hz * time) for h, g in zip(harmonics, gains, strict=True)]
+        waves = [
+            g * np.cos(2 * np.pi * h * f0_hz * time) for h, g in zip(harmonics, gains, strict=True)
+        ]
         return (0.05 * np.sqrt(f0_hz / 100) * np.sum(waves, 0)).astype(np.float32)
 
-    low, high = (
-        envelope(vowel(f0), np.full(100, f0, np.float32))[50] for f0 in (110.0, 200.0)
-    )
+    low, high = (envelope(vowel(f0), np.full(100, f0, np.float32))[50] for f0 in (110.0, 200.0))
     assert np.abs(low - high).mean() < 0.35
     assert np.argmax(low) == pytest.approx(np.argmax(high), abs=2)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +12,7 @@ from fast_vc_service.contract import FloatArray, Voice
 from fast_vc_service.engine.stream import convert_offline
 from fast_vc_service.models.seedvc.bigvgan import BigVgan
 from fast_vc_service.models.seedvc.hift import HiFT
+from fast_vc_service.models.seedvc.model import SeedVcModel
 from fast_vc_service.models.seedvc.noise import noise_at
 from fast_vc_service.models.seedvc.options import SeedVcOptions
 from tests import seedvc_networks
@@ -116,21 +119,26 @@ def test_only_the_kept_frames_are_vocoded_and_they_are_as_if_all_were(
     assert np.abs(few[kept:] - every[kept:]).max() < 1e-3
 
 
-def test_the_harmonic_phase_goes_on_where_the_block_before_ended() -> None:
-    """Two windows of a constant F0 agree on the phase where they join."""
+def test_the_harmonic_phase_goes_on_where_the_block_before_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At a constant F0 the phase at the joins advances by F0 times the time between them."""
     subject = model("tiny")
     vocoder = subject.networks.vocoder
     assert isinstance(vocoder, HiFT)
-    voice = subject.make_voice("one", noise(1.0), 16_000)
-    memory = subject.new_memory(voice, 0.0, 7)
+    monkeypatch.setattr(vocoder, "f0", lambda mel: torch.full((1, mel.shape[2]), 203.0))
+    memory = subject.new_memory(subject.make_voice("one", noise(1.0), 16_000), 0.0, 7)
     window = noise(1.0)[None]
-    _, [first] = subject.convert(window, 3200, 480, [memory], [0])
-    _, [second] = subject.convert(window, 3200, 480, [first], [3200])
-    assert first.heard is not None
-    assert second.heard is not None
-    assert second.heard - first.heard == 3200 * 441 // 320
-    # The same audio again: the F0 between the joins is that of the window before, so it is known.
-    assert 0.0 <= second.cycles < 1.0
+    joins = []
+    for step in range(4):
+        _, [memory] = subject.convert(window, 3200, 480, [memory], [3200 * step])
+        joins.append((memory.heard, memory.cycles))
+    for (before, phase), (after, later) in itertools.pairwise(joins):
+        assert before is not None
+        assert after is not None
+        assert after - before == 3200 * 441 // 320
+        off = (later - phase - 203.0 * 0.2 + 0.5) % 1.0 - 0.5
+        assert abs(off) < 1e-3
 
 
 @pytest.mark.parametrize("seed", [0, 2**63])
@@ -194,3 +202,18 @@ def test_half_precision_stays_close(name: str, voices: tuple[Voice, Voice]) -> N
         )
     difference = (mels["float32"] - mels["bfloat16"]).square().mean().sqrt()
     assert 0 < difference < 0.05 * mels["float32"].square().mean().sqrt()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_gives_what_the_cpu_gives(name: str, voices: tuple[Voice, Voice]) -> None:
+    here = seedvc_networks.networks(name)
+    parts = ("content", "regulator", "dit", "speaker", "vocoder", "pitch")
+    moved = {part: copy.deepcopy(getattr(here, part)) for part in parts}
+    there = replace(here, **{part: network and network.cuda() for part, network in moved.items()})
+    window = noise(1.2)[None]
+    outs = []
+    for networks in (here, there):
+        subject = SeedVcModel(networks, QUICK, f"seedvc-{name}")
+        memory = subject.new_memory(voices[0], 0.0, 1)
+        outs.append(subject.convert(window, 3200, 480, [memory], [0])[0])
+    assert np.abs(outs[0] - outs[1]).max() < 1e-3

@@ -165,7 +165,7 @@ def test_workers_is_refused_with_the_reason(
         (
             "engine",
             "wrld",
-            "one of world, passthrough, seedvc-tiny, seedvc-small, seedvc-base, got 'wrld'",
+            "one of nano, world, passthrough, seedvc-tiny, seedvc-small, seedvc-base, got 'wrld'",
         ),
         ("device", "cuda:7", "one of cpu, cuda, got 'cuda:7'"),
         ("latency_ms", "soon", "a whole number from 20 to 10000, got 'soon'"),

@@ -174,6 +174,7 @@ def run(
     bank: VoiceBank,
     out: Path,
     hours: float,
+    *,
     worker: int = 0,
     workers: int = 1,
 ) -> None:

@@ -223,6 +223,18 @@ def pairs(clips: Sequence[Clip], seed: int = 0) -> list[Pair]:
     return result
 
 
+def recordings(folder: Path) -> list[dict[str, Any]]:
+    """Entries of ``folder/manifest.jsonl``, ``folder`` being ``ROOT/real``.
+
+    Raises:
+        EvaluationSetError: There is no manifest.
+    """
+    manifest = folder / "manifest.jsonl"
+    if not manifest.is_file():
+        raise EvaluationSetError(f"{manifest}: missing; run `python -m training.data real`")
+    return [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
+
+
 class Library:
     """Reads the clips of a set from decoded recordings.
 
@@ -234,12 +246,8 @@ class Library:
     """
 
     def __init__(self, folder: Path) -> None:
-        manifest = folder / "manifest.jsonl"
-        if not manifest.is_file():
-            raise EvaluationSetError(f"{manifest}: missing; run `python -m training.data real`")
-        entries = (json.loads(line) for line in manifest.read_text("utf-8").splitlines())
         self._folder = folder
-        self._files = {(entry["package"], entry["name"]): entry["file"] for entry in entries}
+        self._files = {(each["package"], each["name"]): each["file"] for each in recordings(folder)}
 
     def read(self, clip: Clip) -> FloatArray:
         """Speech ``[n]`` at 16 kHz.

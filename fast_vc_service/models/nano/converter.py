@@ -134,7 +134,7 @@ class NanoConverter:
 
     def make_voice(self, name: str, audio: FloatArray, sample_rate: int) -> Voice:
         """Derive a voice from a clip ``[samples]`` of 1 to 30 s; see :func:`voice.make_voice`."""
-        return make_voice(name, audio, sample_rate, self._networks.reader, self._networks.campplus)
+        return make_voice(name, audio, sample_rate, self._networks, self._steps)
 
     def new_state(self, voice: Voice, pitch_shift: float = 0.0, seed: int = 0) -> NanoState:
         """Make the state of a new session; ``pitch_shift`` in semitones."""
@@ -204,12 +204,13 @@ class NanoConverter:
         gate = _GATE_SLOPE * (energy - _GATE_LOG).clamp(max=0)
         melody = torch.cat([past.unsung, torch.stack([f0, voicing, gate], -1)], 1)
         now = melody[:, : 2 * frames]
-        bands = (made + level[..., None] + now[..., 2:]).clamp(min=math.log(envelope.FLOOR))
+        correction = torch.stack([state.target.correction for state in own]).to(self._device)
+        bands = made + correction + level[..., None] + now[..., 2:]
         hiss = self._stack(
             [excitation.noise(state.seed, 2 * state.frame, 2 * frames) for state in own]
         )
         speech, vocoder_state = self._networks.vocoder.stream(
-            bands, now[..., 0], now[..., 1], hiss, past.vocoder
+            bands.clamp(min=math.log(envelope.FLOOR)), now[..., 0], now[..., 1], hiss, past.vocoder
         )
         line = torch.cat([past.late, speech], 1)
         out = _limit(line[:, : speech.shape[1]])

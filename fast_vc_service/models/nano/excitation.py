@@ -48,7 +48,7 @@ def pulses(f0_before: Tensor, f0_hz: Tensor, phase: Tensor) -> tuple[Tensor, Ten
 
 
 def noise(seed: int, frame: int, frames: int) -> Tensor:
-    """White noise of unit variance [HOP_SAMPLES * frames] for the absolute frames from ``frame``."""
+    """White noise of unit variance [HOP_SAMPLES * frames] from an absolute frame on."""
     draws = [
         np.random.Philox(key=[seed % _UINT64, number % _UINT64]).random_raw(HOP_SAMPLES)
         for number in range(frame, frame + frames)

@@ -121,9 +121,9 @@ class Melody(nn.Module):
         # The level says nothing about pitch; what stands out of the frame does.
         x = loudness - loudness.mean(-1, keepdim=True)
         h, first, caches = self.stem(x), state.frames, []
-        for block, cache in zip(self.blocks, state.caches, strict=True):
+        for block, past in zip(self.blocks, state.caches, strict=True):
             assert isinstance(block, ConvBlock)  # noqa: S101 - for the type checker
-            h, kept = block.stream(h, cache, first)
+            h, kept = block.stream(h, past, first)
             first = first - block.right
             caches.append(kept)
         out = self.head(self.norm(h))
