@@ -23,7 +23,7 @@ from benchmarks.results import CORES, RESULTS, ROOT, save
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.audio.resample import resample
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray
-from fast_vc_service.engine.build import ENGINES, build_converter
+from fast_vc_service.engine.build import FAMILIES, build_converter
 from fast_vc_service.engine.stream import Stream
 from fast_vc_service.summary import describe
 
@@ -31,7 +31,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 SOURCE = ROOT / "wavs" / "sources" / "low-pitched-male-24k.wav"
 REFERENCE = ROOT / "wavs" / "references" / "ref-24k.wav"
-ALL_ENGINES = list(ENGINES)
+ALL_ENGINES = [name for name, family in FAMILIES.items() if not family.downloads]
 WARM_UP_BLOCKS = 3
 PUSH_MS = 20
 

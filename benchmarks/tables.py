@@ -138,7 +138,34 @@ def _delay(result: dict[str, Any]) -> str:
     return _markdown(titles, rows)
 
 
-_TABLES = {"rtf": _rtf, "overhead": _overhead, "delay": _delay, "quality": report.table}
+def _seedvc(result: dict[str, Any]) -> str:
+    rows = []
+    for preset in result["presets"]:
+        baselines = {
+            row["batch"]: row["cpu_ms"] for row in reversed(preset["rows"])
+        }  # of each batch the first row stays
+        rows += [
+            (
+                f"{preset['preset']}, {preset['steps']} steps, {preset['block_ms']} ms",
+                str(row["batch"]),
+                row["step"],
+                f"{row['cpu_ms']:.0f}",
+                f"{baselines[row['batch']] / row['cpu_ms']:.2f}",
+                f"{row['max_error']:.0e}",
+            )
+            for row in preset["rows"]
+        ]
+    titles = ("preset, block", "sessions", "what is done", "CPU ms a block", "gain", "max error")
+    return _markdown(titles, rows)
+
+
+_TABLES = {
+    "rtf": _rtf,
+    "overhead": _overhead,
+    "delay": _delay,
+    "quality": report.table,
+    "seedvc": _seedvc,
+}
 
 
 def _signed(value: float) -> str:

@@ -1,3 +1,3 @@
 """Real-time voice conversion as a service."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -18,7 +18,7 @@ from loguru import logger
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fast_vc_service.contract import SAMPLE_RATE_IN
-from fast_vc_service.engine.build import build_engine
+from fast_vc_service.engine.build import build_engine, seedvc_source
 from fast_vc_service.errors import SettingsError
 from fast_vc_service.lifecycle import ServiceInfoFile, ServiceState
 from fast_vc_service.server.auth import KeyEntry, KeyRing
@@ -64,6 +64,7 @@ def build_service(
         default_voice=settings.default_voice,
         cache_dir=settings.models_dir / "voices",
         max_sessions=settings.max_sessions,
+        seedvc=seedvc_source(settings),
         on_step=observer.step,
     )
     service = Service(

@@ -35,6 +35,8 @@ app = typer.Typer(
 )
 sessions_app = typer.Typer(no_args_is_help=True, help="Look at recorded sessions.")
 app.add_typer(sessions_app, name="session")
+models_app = typer.Typer(no_args_is_help=True, help="Download and check published models.")
+app.add_typer(models_app, name="models")
 
 
 class FileFormat(StrEnum):
@@ -58,9 +60,14 @@ Config = Annotated[
     typer.Option(help="YAML file of settings to use instead of a profile.", metavar="FILE"),
 ]
 Engine = Annotated[
-    str | None, typer.Option(help="Model family: world or passthrough.", metavar="NAME")
+    str | None,
+    typer.Option(
+        help="Model family: nano, world, passthrough, seedvc-tiny, -small or -base.", metavar="NAME"
+    ),
 ]
-Device = Annotated[str | None, typer.Option(help="Where the model runs: cpu.", metavar="NAME")]
+Device = Annotated[
+    str | None, typer.Option(help="Where the model runs: cpu or cuda.", metavar="NAME")
+]
 LatencyMs = Annotated[
     int | None,
     typer.Option(
@@ -398,6 +405,40 @@ def stats(
 
     typer.echo(yaml.safe_dump(dict(found.figures), sort_keys=False))
     typer.echo(session_tools.histograms_as_text(found))
+
+
+@models_app.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """List the models, their files, sizes and licences, and what of them is here."""
+    from fast_vc_service import model_tools
+
+    models = model_tools.describe(_load(None, None).settings)
+    if as_json:
+        _print_json({"models": models})
+    else:
+        typer.echo(model_tools.as_text(models))
+
+
+@models_app.command()
+def download(
+    model: Annotated[str, typer.Argument(help="Name, as `fast-vc models list` shows it.")],
+) -> None:
+    """Download what is missing of a model; an interrupted download goes on."""
+    from fast_vc_service import model_tools
+
+    for use, path in model_tools.download(_load(None, None).settings, model).items():
+        typer.echo(f"{use}: {path}")
+
+
+@models_app.command()
+def verify(
+    models: Annotated[list[str], typer.Argument(help="Names of models.", metavar="MODEL...")],
+) -> None:
+    """Read the files of models again and compare size and hash."""
+    from fast_vc_service import model_tools
+
+    for line in model_tools.verify(_load(None, None).settings, models):
+        typer.echo(line)
 
 
 def main() -> None:

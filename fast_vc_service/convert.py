@@ -29,7 +29,7 @@ from fast_vc_service.audio.files import (
     read_audio,
 )
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, Voice
-from fast_vc_service.engine.build import build_converter
+from fast_vc_service.engine.build import build_converter, seedvc_source
 from fast_vc_service.engine.stream import Stream
 from fast_vc_service.engine.voices import VoiceStore
 from fast_vc_service.errors import ConversionError, SettingsError
@@ -107,7 +107,12 @@ def run(settings: Settings, request: Request, *, as_json: bool = False) -> int:
     """
     tell = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        converter = build_converter(settings.engine, device=settings.device, geometry="file")
+        converter = build_converter(
+            settings.engine,
+            device=settings.device,
+            geometry="file",
+            seedvc=seedvc_source(settings),
+        )
     except ValueError as error:
         raise SettingsError(str(error)) from error
     voice = choose_voice(settings, converter, request)

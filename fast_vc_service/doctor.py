@@ -22,10 +22,10 @@ from rich.text import Text
 from fast_vc_service.about import devices
 from fast_vc_service.audio.opus import opus_available
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, Voice
-from fast_vc_service.engine.build import Engine, build_engine, cores, latency_of
+from fast_vc_service.engine.build import Engine, build_engine, cores, latency_of, seedvc_source
 from fast_vc_service.engine.capacity import probe_speech
 from fast_vc_service.engine.stream import Stream, convert_offline
-from fast_vc_service.errors import ServiceError
+from fast_vc_service.errors import ServiceError, UserError
 from fast_vc_service.lifecycle import bind_socket, find_services, is_loopback
 from fast_vc_service.settings import Settings
 
@@ -96,9 +96,10 @@ def examine(settings: Settings) -> Iterator[Check]:
             default_voice=settings.default_voice,
             cache_dir=settings.models_dir / "voices",
             max_sessions=settings.max_sessions,
+            seedvc=seedvc_source(settings),
             on_step=lambda _seconds, _batch: None,
         )
-    except ValueError as error:
+    except (ValueError, UserError) as error:
         yield Check("engine", "problem", str(error), "Correct the setting named here.")
         return
     voices = check_voices(settings, engine)

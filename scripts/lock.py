@@ -34,9 +34,11 @@ def inputs_digest(project: str) -> str:
     """Return a digest of everything in ``pyproject.toml`` that decides the resolution."""
     data = tomllib.loads(project)
     uv = data["tool"]["uv"]
+    extras = data["project"].get("optional-dependencies", {})
     inputs = [
         data["project"]["requires-python"],
         sorted(data["project"]["dependencies"]),
+        {name: sorted(entries) for name, entries in extras.items()},
         {name: sorted(entries) for name, entries in data["dependency-groups"].items()},
         {key: uv[key] for key in ("exclude-newer", "environments", "fork-strategy")},
     ]
@@ -80,7 +82,8 @@ def resolve(project: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / PROJECT).write_text(project)
         subprocess.run(["uv", "lock", "--quiet"], cwd=folder, env=environment, check=True)
-        export = ["uv", "export", "--frozen", "--all-groups", "--no-emit-project", "--no-header"]
+        export = ["uv", "export", "--frozen", "--all-groups", "--all-extras"]
+        export += ["--no-emit-project", "--no-header"]
         found = subprocess.run(
             export, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE
         )

@@ -121,6 +121,14 @@ install_packages() {
     "$UV" pip install --python "$PYTHON" --quiet --no-deps --editable .
 }
 
+# drop_torchaudio_that_fails: its default build does not load beside the CPU build of torch, and
+# transformers fails on one that does not load. Nothing here needs it.
+drop_torchaudio_that_fails() {
+    "$PYTHON" -c 'import torchaudio' 2>/dev/null && return 0
+    "$UV" pip uninstall --python "$PYTHON" --quiet torchaudio 2>/dev/null || true
+    say "torchaudio does not load beside this torch and was left out"
+}
+
 find_libopus() {
     "$PYTHON" -c 'import opuslib' 2>/dev/null && return 0
     apt_install libopus0 && "$PYTHON" -c 'import opuslib' 2>/dev/null && return 0
@@ -134,5 +142,6 @@ find_libopus() {
 find_uv
 make_environment
 install_packages
+drop_torchaudio_that_fails
 find_libopus
 say "done"

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fast_vc_service.models.nano.acoustic import (
     Acoustic,
@@ -39,9 +38,7 @@ def prepare(
 ) -> Prepared:
     """The speakers of a batch; ``noise`` roughens their vectors."""
     vector = speaker_vector(batch.embedding, batch.memory_envelope, batch.memory_mask)
-    speaker = Speaker(
-        noise(vector), batch.memory_content, batch.memory_envelope, batch.memory_mask
-    )
+    speaker = Speaker(noise(vector), batch.memory_content, batch.memory_envelope, batch.memory_mask)
     return network.prepare(speaker, times)
 
 
@@ -109,12 +106,12 @@ def measure(network: Acoustic, batch: Pairs, steps: int, seed: int) -> dict[str,
     return {f"db_{steps}": float(apart) * 8.686}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.acoustic", description=__doc__)
     add_arguments(parser, steps=12_000, rate=1e-3, segments=16)
     parser.add_argument("--content", type=Path, help="default: ROOT/content/content.safetensors")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     root: Path = args.root
     device = torch.device(args.device)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fast_vc_service.models.nano.spectrum import MELS, SILENCE
-from fast_vc_service.models.nano.pitch import UNSURE
 from training.features import TARGET_HOP
 from training.phones import IGNORED
 
@@ -54,27 +53,17 @@ class Batch:
 
     Attributes:
         mel: [B, 2 T, MELS] float32.
-        f0: [B, 2 T] Hz, 0 where there is none.
-        voicing: [B, 2 T] 1, 0, or -1 where no loss is to be taken.
         phones: [B, T] classes or IGNORED.
         valid: [B, T] whether the clip reaches this far.
     """
 
     mel: Tensor
-    f0: Tensor
-    voicing: Tensor
     phones: Tensor
     valid: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
-        return Batch(
-            self.mel.to(device),
-            self.f0.to(device),
-            self.voicing.to(device),
-            self.phones.to(device),
-            self.valid.to(device),
-        )
+        return Batch(self.mel.to(device), self.phones.to(device), self.valid.to(device))
 
 
 @dataclass(frozen=True)
@@ -165,15 +154,13 @@ class Library:
         return len(new)
 
     def segment(self, view: View, start: int, frames: int) -> tuple[NDArray[np.generic], ...]:
-        """mel, f0, voicing, phones and validity of frames [start, start + frames) of a view."""
+        """mel, phones and validity of frames [start, start + frames) of a view."""
         shard = self._shards[view.shard]
         have = max(0, min(frames, view.frames - start))
         low, missing = view.first + start, frames - have
         fine, coarse = slice(2 * low, 2 * (low + have)), slice(low, low + have)
         return (
             np.pad(shard["mel"][fine], ((0, 2 * missing), (0, 0)), constant_values=SILENCE),
-            np.pad(shard["f0"][fine], (0, 2 * missing)),
-            np.pad(shard["voicing"][fine], (0, 2 * missing), constant_values=UNSURE),
             np.pad(shard["phones"][coarse], (0, missing), constant_values=IGNORED),
             np.arange(frames) < have,
         )
@@ -206,11 +193,9 @@ class Library:
         rows = [
             self.segment(view, start, frames) for one, two, start in pairs for view in (one, two)
         ]
-        mel, f0, voicing, phones, valid = (np.stack(column) for column in zip(*rows, strict=True))
+        mel, phones, valid = (np.stack(column) for column in zip(*rows, strict=True))
         return Batch(
             torch.from_numpy(mel.astype(np.float32)),
-            torch.from_numpy(f0.astype(np.float32)),
-            torch.from_numpy(voicing.astype(np.int64)),
             torch.from_numpy(phones.astype(np.int64)),
             torch.from_numpy(valid),
         )

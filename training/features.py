@@ -155,9 +155,7 @@ def real_clips(entry: dict[str, Any], folder: Path) -> Iterator[Clip]:
     yield Clip(entry["split"], mono[:, None], (entry["speaker"],), phones, "real")
 
 
-def _groups(
-    folder: Path, out: Path, kind: str
-) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+def _groups(folder: Path, out: Path, kind: str) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
     """Files to write and the manifest entries of each; only whole groups of growing manifests."""
     for manifest in sorted(folder.glob("manifest*.jsonl")):
         entries = read_manifest(manifest)
@@ -203,13 +201,13 @@ def run(root: Path, kind: str, seed: int) -> None:
         )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.features", description=__doc__)
     parser.add_argument("--root", type=Path, default=DEFAULT_ROOT)
     parser.add_argument("--kind", choices=["synthetic", "real"], default="synthetic")
     parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     run(args.root, args.kind, args.seed)
 

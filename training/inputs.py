@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +63,14 @@ def inputs_of(
     }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.inputs", description=__doc__)
     parser.add_argument("--root", type=Path, default=DEFAULT_ROOT)
     parser.add_argument("--content", type=Path, help="default: ROOT/content/content.safetensors")
     parser.add_argument("--campplus", type=Path, required=True, help="weights of CAM++")
     parser.add_argument("--device", default="cpu")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     weights: Path = args.content or args.root / "content/content.safetensors"
     encoder = load_content(weights).to(args.device)

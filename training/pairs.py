@@ -18,7 +18,8 @@ from training.batches import Clip, Library, View
 
 ARRAYS = ("f0", "voicing", "envelope")
 CLEAN_REFERENCE_SHARE = 0.7
-SAME_CLIP_SHARE = 0.1
+EDGE = 5
+FEWEST_FRAMES = 15
 REFERENCE_FRAMES = (100, 400)
 """20 ms frames of a reference: 2 to 8 s."""
 
@@ -98,20 +99,22 @@ class PairLibrary:
             target = clean[int(rng.integers(len(clean)))]
             start = int(rng.integers(max(1, source.frames - frames + 1)))
             reference = self._reference(target, rng)
+            # What is to be said must not be there to be copied.
+            same = (reference.shard, reference.target) == (target.shard, target.target)
+            hidden = (start - EDGE, start + frames + EDGE) if same else (0, 0)
             rows.append(
                 self._segment(source, target, start, frames)
-                + self._memory(reference, max(REFERENCE_FRAMES), rng)
+                + self._memory(reference, hidden, max(REFERENCE_FRAMES), rng)
             )
         return Pairs(*(torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)))
 
     def _reference(self, target: View, rng: np.random.Generator) -> View:
         degraded = rng.random() >= CLEAN_REFERENCE_SHARE
-        same = rng.random() < SAME_CLIP_SHARE
         said = [view for view in self._by_name[target.name] if view.degraded == degraded]
         others = [
             view for view in said if (view.shard, view.target) != (target.shard, target.target)
         ]
-        chosen = said if same or not others else others
+        chosen = others or said
         return chosen[int(rng.integers(len(chosen)))]
 
     def _segment(
@@ -144,16 +147,18 @@ class PairLibrary:
         )
 
     def _memory(
-        self, reference: View, size: int, rng: np.random.Generator
+        self,
+        reference: View,
+        hidden: tuple[int, int],
+        size: int,
+        rng: np.random.Generator,
     ) -> tuple[NDArray[Any], ...]:
         shard, inputs = self._library.arrays(reference.shard), self._inputs[reference.shard]
         wanted = int(rng.integers(REFERENCE_FRAMES[0], size + 1))
-        have = min(wanted, reference.frames)
+        have = min(size if hidden[1] else wanted, reference.frames)
         start = int(rng.integers(reference.frames - have + 1))
         heard = slice(reference.first + start, reference.first + start + have)
-        shown = slice(
-            2 * (reference.target + start), 2 * (reference.target + start + have)
-        )
+        shown = slice(2 * (reference.target + start), 2 * (reference.target + start + have))
         level = self._level(reference)
         low = shard["envelope"][shown, :BANDS_BELOW_7K6].astype(np.float32) - level
         envelope = normalise(torch.from_numpy(low)).numpy().reshape(have, MEMORY)
@@ -162,8 +167,18 @@ class PairLibrary:
             inputs["embeddings"][self._row(reference)],
             np.pad(inputs["content"][heard].astype(np.float32), ((0, missing), (0, 0))),
             np.pad(envelope, ((0, missing), (0, 0))),
-            np.arange(size) < have,
+            self._shown(start, have, hidden, size),
         )
+
+    @staticmethod
+    def _shown(start: int, have: int, hidden: tuple[int, int], size: int) -> NDArray[np.bool_]:
+        """Which frames of a memory may be used; at least some, also where all are hidden."""
+        place = np.arange(size) + start
+        inside = np.arange(size) < have
+        shown = inside & ((place < hidden[0]) | (place >= hidden[1]))
+        if shown.sum() >= FEWEST_FRAMES:
+            return shown
+        return inside & (np.arange(size) < FEWEST_FRAMES)
 
     def _level(self, view: View) -> float:
         """Speech level of the clean original of a view."""

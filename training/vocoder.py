@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -66,11 +67,11 @@ def draw(library: Library, segments: int, seed: int, step: int) -> tuple[Speech,
     return batch, noise(seed, first, segments * FRAMES).reshape(segments, -1)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.vocoder", description=__doc__)
     add_arguments(parser, steps=6000, rate=1e-3, segments=16)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     root: Path = args.root
     out: Path = args.out or root / "vocoder"

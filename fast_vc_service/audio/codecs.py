@@ -55,9 +55,11 @@ class Encoder(Protocol):
     Attributes:
         pre_skip_samples: Samples at the stream's rate to drop from the start of what a decoder
             makes of the messages; 0 for PCM.
+        packet_samples: Samples a message holds; 0 for PCM, whose messages have any length.
     """
 
     pre_skip_samples: int
+    packet_samples: int
 
     def encode(self, samples: FloatArray) -> list[bytes]:
         """Encode ``[n]`` samples, any n: PCM one message (none when n is 0), Opus 0..n packets."""
@@ -69,7 +71,7 @@ class Encoder(Protocol):
 
 
 def make_decoder(
-    encoding: Encoding, sample_rate: int, bit_depth: int = 16, frame_ms: int = FRAME_MS
+    encoding: Encoding, sample_rate: int, bit_depth: int = 16, frame_ms: float = FRAME_MS
 ) -> Decoder:
     """Make the decoder of one stream (spec: WebSocket protocol, config).
 
@@ -89,20 +91,23 @@ def make_decoder(
     return PcmDecoder(bit_depth)
 
 
-def make_encoder(encoding: Encoding, sample_rate: int, bitrate: int = 32_000) -> Encoder:
+def make_encoder(
+    encoding: Encoding, sample_rate: int, bitrate: int = 32_000, frame_ms: float = FRAME_MS
+) -> Encoder:
     """Make the encoder of one stream (spec: WebSocket protocol, config).
 
     Args:
-        encoding: ``"PCM"`` (int16 little-endian, mono) or ``"OPUS"`` (20 ms packets).
+        encoding: ``"PCM"`` (int16 little-endian, mono) or ``"OPUS"`` (a raw packet a message).
         sample_rate: Hz, as for :func:`make_decoder`.
         bitrate: Opus only: bits a second, 6000 to 510000.
+        frame_ms: Opus only: duration of a packet, 2.5, 5, 10, 20, 40 or 60.
 
     Raises:
         ValueError: A value out of its range.
         OpusUnavailableError: libopus is not installed.
     """
     if encoding == "OPUS":
-        return OpusEncoder(sample_rate, bitrate)
+        return OpusEncoder(sample_rate, bitrate, frame_ms)
     _check_pcm(encoding, sample_rate)
     return PcmEncoder()
 

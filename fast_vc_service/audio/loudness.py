@@ -27,23 +27,6 @@ def dbfs(samples: FloatArray) -> float:
     return max(SILENCE_DBFS, 10.0 * float(np.log10(max(power, 1e-30))))
 
 
-def rms_envelope(samples: FloatArray, frame_samples: int, hop_samples: int) -> FloatArray:
-    """Measure RMS over frames centred on every ``hop_samples``-th sample.
-
-    Frames at the edges are averaged over the part of them that exists.
-
-    Args:
-        samples: ``[n]``.
-        frame_samples: Length of a frame.
-        hop_samples: From one frame's centre to the next.
-
-    Returns:
-        ``[ceil(n / hop_samples)]``.
-    """
-    centres = np.arange(0, len(samples), hop_samples)
-    return _rms_at(samples, centres, frame_samples)
-
-
 def mix_rms(
     converted: FloatArray,
     converted_rate: int,
@@ -79,17 +62,12 @@ def mix_rms(
 
 
 def _frames(samples: FloatArray, rate: int, count: int) -> FloatArray:
+    """RMS of frames around every hundredth of a second; at the edges of what there is of them."""
     centres: npt.NDArray[np.intp] = np.arange(count) * rate // _FRAMES_A_SECOND
-    centres = np.minimum(centres, len(samples) - 1)
-    envelope = _rms_at(samples, centres, round(_FRAME_S * rate))
-    envelope[envelope < _FLOOR_RMS] = _FLOOR_RMS
-    return envelope
-
-
-def _rms_at(samples: FloatArray, centres: npt.NDArray[np.intp], frame: int) -> FloatArray:
+    begins = np.minimum(centres, len(samples) - 1) - round(_FRAME_S * rate) // 2
     sums = np.concatenate((np.zeros(1), np.cumsum(np.square(samples, dtype=np.float64))))
-    first = np.clip(centres - frame // 2, 0, len(samples))
-    last = np.clip(centres - frame // 2 + frame, 0, len(samples))
+    first = np.clip(begins, 0, len(samples))
+    last = np.clip(begins + round(_FRAME_S * rate), 0, len(samples))
     power = (sums[last] - sums[first]) / np.maximum(last - first, 1)
-    envelope: FloatArray = np.sqrt(np.maximum(power, 0.0)).astype(np.float32)
+    envelope: FloatArray = np.sqrt(np.maximum(power, _FLOOR_RMS**2)).astype(np.float32)
     return envelope

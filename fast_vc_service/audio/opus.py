@@ -20,18 +20,22 @@ from fast_vc_service.contract import FloatArray
 OPUS_RATES_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
 """The rates libopus decodes to and encodes from."""
 
-FRAME_MS = 20
-"""Duration of the packets :class:`OpusEncoder` makes."""
+FRAME_MS = 20.0
+"""Usual duration of a packet."""
+
+FRAME_DURATIONS_MS = (2.5, 5.0, 10.0, 20.0, 40.0, 60.0)
+"""Durations :class:`OpusEncoder` can give its packets."""
 
 MIN_BITRATE = 6_000
 MAX_BITRATE = 510_000
-"""Bits a second; a 20 ms packet holds at most 1275 bytes."""
+"""Bits a second."""
 
 _COMPLEXITY = 5
 """Of 0 to 10; half the time of libopus' own choice, 9, since sessions come by the hundred."""
 
 _MAX_PACKET_MS = 120
-_MAX_PACKET_BYTES = 1_275
+_MAX_PACKET_BYTES = 4_000
+"""Room for three frames of at most 1275 bytes, which are what a packet of 60 ms holds."""
 
 
 class CorruptAudioError(ValueError):
@@ -60,7 +64,7 @@ class OpusDecoder:
         OpusUnavailableError: libopus is not installed.
     """
 
-    def __init__(self, sample_rate: int, frame_ms: int = FRAME_MS) -> None:
+    def __init__(self, sample_rate: int, frame_ms: float = FRAME_MS) -> None:
         _check_rate(sample_rate)
         self._api = _library()
         self._state = self._api.decoder.create_state(sample_rate, 1)
@@ -114,7 +118,7 @@ class OpusDecoder:
 
 
 class OpusEncoder:
-    """Encodes mono audio as raw 20 ms Opus packets, tuned for speech (VoIP application).
+    """Encodes mono audio as raw Opus packets, tuned for speech (VoIP application).
 
     The decoded packets start :attr:`pre_skip_samples` early; behind that, and cut to as many
     samples as were encoded, they are the input's length exactly.
@@ -122,17 +126,22 @@ class OpusEncoder:
     Args:
         sample_rate: Hz of the samples; one of :data:`OPUS_RATES_HZ`.
         bitrate: Bits a second on average, 6000 to 510000.
+        frame_ms: Duration of a packet; one of :data:`FRAME_DURATIONS_MS`.
 
     Attributes:
         pre_skip_samples: The codec's delay, in samples at ``sample_rate``.
+        packet_samples: Samples a packet, at ``sample_rate``.
 
     Raises:
-        ValueError: A rate or bit rate Opus does not know.
+        ValueError: A rate, bit rate or duration Opus does not know.
         OpusUnavailableError: libopus is not installed.
     """
 
-    def __init__(self, sample_rate: int, bitrate: int = 32_000) -> None:
+    def __init__(self, sample_rate: int, bitrate: int = 32_000, frame_ms: float = FRAME_MS) -> None:
         _check_rate(sample_rate)
+        if frame_ms not in FRAME_DURATIONS_MS:
+            known = ", ".join(f"{duration:g}" for duration in FRAME_DURATIONS_MS)
+            raise ValueError(f"Opus packets last {known} ms, got {frame_ms:g}")
         if not MIN_BITRATE <= bitrate <= MAX_BITRATE:
             raise ValueError(f"bitrate must be {MIN_BITRATE}..{MAX_BITRATE} bit/s, got {bitrate}")
         api = self._api = _library()
@@ -141,7 +150,7 @@ class OpusEncoder:
         api.encoder.encoder_ctl(self._state, api.ctl.set_bitrate, bitrate)
         api.encoder.encoder_ctl(self._state, api.ctl.set_complexity, _COMPLEXITY)
         self.pre_skip_samples: int = api.encoder.encoder_ctl(self._state, api.ctl.get_lookahead)
-        self._frame = sample_rate * FRAME_MS // 1_000
+        self.packet_samples = round(sample_rate * frame_ms / 1_000)
         self._packet = ctypes.create_string_buffer(_MAX_PACKET_BYTES)
         self._pending: FloatArray = np.zeros(0, np.float32)
         self._samples = 0
@@ -159,9 +168,9 @@ class OpusEncoder:
             raise RuntimeError("encode() after flush(); use a new encoder")
         self._samples += len(samples)
         audio = np.concatenate((self._pending, limit(samples)))
-        whole = len(audio) - len(audio) % self._frame
+        whole = len(audio) - len(audio) % self.packet_samples
         self._pending = audio[whole:].copy()
-        return [self._encode(frame) for frame in audio[:whole].reshape(-1, self._frame)]
+        return [self._encode(frame) for frame in audio[:whole].reshape(-1, self.packet_samples)]
 
     def flush(self) -> list[bytes]:
         """End the stream: return the packets, padded with silence, that hold the rest.
@@ -171,8 +180,8 @@ class OpusEncoder:
         if self._ended or not self._samples:
             self._ended = True
             return []
-        packets = -(-(self._samples + self.pre_skip_samples) // self._frame)
-        padding = packets * self._frame - self._samples
+        packets = -(-(self._samples + self.pre_skip_samples) // self.packet_samples)
+        padding = packets * self.packet_samples - self._samples
         rest = self.encode(np.zeros(padding, np.float32))
         self._ended = True
         return rest
@@ -181,12 +190,14 @@ class OpusEncoder:
         size = self._api.encoder.libopus_encode_float(
             self._state,
             frame.ctypes.data_as(ctypes.POINTER(ctypes.c_float)),
-            self._frame,
+            self.packet_samples,
             self._packet,
             _MAX_PACKET_BYTES,
         )
         if size < 1:
-            raise RuntimeError(f"libopus refused a frame of {self._frame} samples (error {size})")
+            raise RuntimeError(
+                f"libopus refused a frame of {self.packet_samples} samples (error {size})"
+            )
         return ctypes.string_at(self._packet, size)
 
 

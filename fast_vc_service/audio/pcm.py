@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,19 +12,32 @@ from fast_vc_service.contract import FloatArray
 
 BitDepth = Literal[16, 24, 32]
 
+_INT16_SCALE = np.float32(2.0**15)
+_INT16_MAX = np.float32(2.0**15 - 1)
+_STEPS: dict[int, tuple[np.dtype[np.int16] | np.dtype[np.int32], np.float32]] = {
+    2: (np.dtype("<i2"), np.float32(2.0**-15)),
+    3: (np.dtype("<i4"), np.float32(2.0**-31)),
+    4: (np.dtype("<i4"), np.float32(2.0**-31)),
+}
+"""Bytes of a sample: the integers they are read as, and the value of one step of those."""
+
 
 def limit(samples: FloatArray) -> FloatArray:
     """Return a copy of ``samples`` (any shape) clipped to [-1, 1], NaN replaced by 0."""
-    limited = np.clip(np.asarray(samples, np.float32), -1.0, 1.0)
-    limited[np.isnan(limited)] = 0.0
+    limited = np.asarray(samples, np.float32).clip(-1.0, 1.0)
+    flat = limited.reshape(-1)
+    # Their energy shows whether any is NaN, at a third of the cost of looking for it.
+    if math.isnan(flat.dot(flat)):
+        limited[np.isnan(limited)] = 0.0
     return limited
 
 
 def to_int16(samples: FloatArray) -> npt.NDArray[np.int16]:
     """Round float samples ``[n]`` to 16-bit PCM: full scale is clipped, NaN becomes 0."""
     scaled = limit(samples)
-    scaled *= np.float32(32_768.0)
-    return np.minimum(np.rint(scaled), np.float32(32_767.0)).astype(np.int16)
+    scaled *= _INT16_SCALE
+    np.rint(scaled, out=scaled)
+    return np.minimum(scaled, _INT16_MAX, out=scaled).astype(np.int16)
 
 
 class PcmDecoder:
@@ -40,22 +54,22 @@ class PcmDecoder:
         if bit_depth not in get_args(BitDepth):
             raise ValueError(f"bit_depth must be 16, 24 or 32, got {bit_depth}")
         self._width = bit_depth // 8
+        self._dtype, self._step = _STEPS[self._width]
         self._rest = b""
 
     def decode(self, payload: bytes) -> FloatArray:
         """Return the samples ``[n]`` completed by ``payload``; never raises."""
         data = self._rest + payload if self._rest else payload
-        whole = len(data) - len(data) % self._width
-        self._rest = bytes(data[whole:])
-        raw = np.frombuffer(data, np.uint8, whole)
-        if self._width == 2:
-            return raw.view("<i2").astype(np.float32) * np.float32(2.0**-15)
+        count, partial = divmod(len(data), self._width)
+        self._rest = bytes(data[-partial:]) if partial else b""
         if self._width == 3:
             # Each sample becomes the upper three bytes of a 32-bit one.
-            wide = np.zeros((whole // 3, 4), np.uint8)
-            wide[:, 1:] = raw.reshape(-1, 3)
-            raw = wide.reshape(-1)
-        return raw.view("<i4").astype(np.float32) * np.float32(2.0**-31)
+            wide = np.zeros((count, 4), np.uint8)
+            wide[:, 1:] = np.frombuffer(data, np.uint8, 3 * count).reshape(-1, 3)
+            data = wide.tobytes()
+        raw: npt.NDArray[np.int16 | np.int32] = np.frombuffer(data, self._dtype, count)
+        samples: FloatArray = np.multiply(raw, self._step, dtype=np.float32)
+        return samples
 
     def conceal(self) -> FloatArray:
         """Return nothing: an empty PCM message stands for no lost audio."""
@@ -71,9 +85,11 @@ class PcmEncoder:
 
     Attributes:
         pre_skip_samples: Always 0.
+        packet_samples: Always 0.
     """
 
     pre_skip_samples = 0
+    packet_samples = 0
 
     def encode(self, samples: FloatArray) -> list[bytes]:
         """Return one message with all of ``samples`` ``[n]``; none when n is 0."""

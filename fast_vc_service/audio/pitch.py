@@ -23,7 +23,12 @@ FROZEN_AFTER_S = 10.0
 """Seconds of voiced speech after which the register is used, and no longer learns."""
 
 MAX_SEMITONES_PER_S = 2.0
-"""How fast the register in use moves towards what was learned."""
+"""How fast the register in use moves towards what was learned, once it is learned at all.
+
+The first estimate is taken as it is. The limit keeps a melody from being bent by what is still
+being learned; from the neutral prior, half an octave off for most voices, it would instead bend it
+for seconds.
+"""
 
 _SEMITONE = math.log(2.0) / 12.0
 _BIN = 0.1 * _SEMITONE
@@ -92,12 +97,15 @@ def track(register: Register, f0_hz: npt.NDArray[np.floating], frame_s: float) -
     learned = _RunningMedian(register._counts)
     most = MAX_SEMITONES_PER_S * _SEMITONE * frame_s
     current, voiced_s = register.median_log_f0, register.voiced_s
+    used = voiced_s >= USED_AFTER_S - _ROUNDING_S
     for is_voiced, place in zip(voiced.tolist(), bins.tolist(), strict=True):
         if is_voiced and voiced_s < FROZEN_AFTER_S - _ROUNDING_S:
             learned.add(place)
             voiced_s += frame_s
-        if voiced_s >= USED_AFTER_S - _ROUNDING_S:
+        if used:
             current += min(max(learned.median() - current, -most), most)
+        elif voiced_s >= USED_AFTER_S - _ROUNDING_S:
+            current, used = learned.median(), True
     return replace(
         register, median_log_f0=current, voiced_s=voiced_s, _counts=tuple(learned.counts)
     )

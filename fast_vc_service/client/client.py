@@ -125,7 +125,9 @@ class VoiceClient:
         encoding_in = options.get("encoding", "PCM")
         self._encoding_out = options.get("encoding_out", "PCM")
         try:
-            self._encoder = make_encoder(encoding_in, self._rate_in, bitrate)
+            self._encoder = make_encoder(
+                encoding_in, self._rate_in, bitrate, options.get("opus_frame_duration", FRAME_MS)
+            )
             self._track = self._make_track(pre_skip_samples=0)
         except OpusUnavailableError as error:
             raise VoiceServiceError(OPUS_UNAVAILABLE, str(error)) from error
@@ -265,9 +267,7 @@ class VoiceClient:
 
     async def _send_audio(self, payloads: list[bytes], due_s: float | None) -> None:
         for payload in payloads:
-            self._sent_samples += (
-                self._rate_in * FRAME_MS // 1_000 if self._opus_in else len(payload) // 2
-            )
+            self._sent_samples += self._encoder.packet_samples or len(payload) // 2
             if self._timeline is not None:
                 self._timeline.add_send(self._sent_ms, due_s=due_s, actual_s=now())
             await self._transmit(payload)

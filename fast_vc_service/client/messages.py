@@ -24,8 +24,8 @@ class SessionOptions(TypedDict, total=False):
         api_key: Key, if the server wants one.
         sample_rate: Hz of the audio that is sent (16000). PCM: 8000 to 48000; Opus: 8000, 12000,
             16000, 24000 or 48000.
-        encoding: How audio is sent: ``"PCM"`` (16 bit) or ``"OPUS"`` (20 ms packets).
-        opus_frame_duration: Milliseconds of a packet that is sent (20); a hint.
+        encoding: How audio is sent: ``"PCM"`` (16 bit) or ``"OPUS"`` (raw packets).
+        opus_frame_duration: Milliseconds of a packet that is sent (20): 2.5, 5, 10, 20, 40 or 60.
         sample_rate_out: Hz of the audio that comes back (16000).
         voice: Name of a voice the server has.
         encoding_out: How audio comes back: ``"PCM"`` or ``"OPUS"``.
@@ -41,7 +41,7 @@ class SessionOptions(TypedDict, total=False):
     api_key: str
     sample_rate: int
     encoding: Encoding
-    opus_frame_duration: int
+    opus_frame_duration: float
     sample_rate_out: int
     voice: str
     encoding_out: Encoding

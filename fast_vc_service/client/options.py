@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fast_vc_service.audio.opus import FRAME_MS
+from fast_vc_service.audio.opus import FRAME_DURATIONS_MS, FRAME_MS
 from fast_vc_service.client.client import DEFAULT_BITRATE, DEFAULT_RATE_HZ, DEFAULT_URL
 from fast_vc_service.client.messages import Dialect, SessionOptions
 from fast_vc_service.client.run import Plan
@@ -19,6 +19,7 @@ DEFAULT_SOURCE = "wavs/sources/low-pitched-male-24k.wav"
 
 DEFAULT_API_KEY = "test-key"
 DEFAULT_CHUNK_MS = 20
+_FRAME_DURATIONS = ", ".join(f"{duration:g}" for duration in FRAME_DURATIONS_MS)
 
 
 class Encoding(StrEnum):
@@ -65,9 +66,9 @@ RealTime = Annotated[
 ]
 Bitrate = Annotated[int, typer.Option(help="Bits a second of Opus that is sent.", metavar="BPS")]
 FrameDuration = Annotated[
-    int,
+    float,
     typer.Option(
-        help=f"Milliseconds of an Opus packet that is sent; {FRAME_MS} only.", metavar="MS"
+        help=f"Milliseconds of an Opus packet that is sent: {_FRAME_DURATIONS}.", metavar="MS"
     ),
 ]
 SaveOutput = Annotated[
@@ -103,7 +104,7 @@ def make_plan(
     chunk_ms: int = DEFAULT_CHUNK_MS,
     real_time: bool = True,
     bitrate: int = DEFAULT_BITRATE,
-    frame_ms: int = FRAME_MS,
+    frame_ms: float = FRAME_MS,
     timeout_s: float | None = None,
     ca_file: Path | None = None,
 ) -> Plan:
@@ -112,14 +113,13 @@ def make_plan(
     Raises:
         typer.BadParameter: Flags that do not go together.
     """
-    if frame_ms != FRAME_MS:
+    if frame_ms not in FRAME_DURATIONS_MS:
         raise typer.BadParameter(
-            f"expected {FRAME_MS}, the packets this client makes; got {frame_ms}",
-            param_hint="--frame-duration",
+            f"expected one of {_FRAME_DURATIONS}; got {frame_ms:g}", param_hint="--frame-duration"
         )
     if encoding is Encoding.OPUS and chunk_ms % frame_ms:
         raise typer.BadParameter(
-            f"expected a multiple of the {frame_ms} ms of an Opus packet; got {chunk_ms}",
+            f"expected a multiple of the {frame_ms:g} ms of an Opus packet; got {chunk_ms}",
             param_hint="--chunk-time",
         )
     if ca_file is not None and not ca_file.is_file():

@@ -21,7 +21,7 @@ class VoiceChange:
     pitch_shift: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Result:
     """The converter's answer to one job.
 
@@ -32,7 +32,7 @@ class Result:
         silenced: None, or why silence stands for the block: ``"late"`` or ``"failed"``.
     """
 
-    samples: FloatArray
+    samples: FloatArray = field(repr=False)
     step_s: float
     queued_s: float
     silenced: str | None

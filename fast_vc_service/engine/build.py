@@ -15,7 +15,10 @@ from fast_vc_service.engine.scheduler import Post, Scheduler, Slot
 from fast_vc_service.engine.voices import VoiceStore
 from fast_vc_service.engine.window import WindowConverter, WindowGeometry
 from fast_vc_service.models.passthrough.converter import PassthroughConverter
+from fast_vc_service.models.presets import MODELS
+from fast_vc_service.models.seedvc.options import SeedVcOptions, SeedVcSource
 from fast_vc_service.models.world.model import WorldModel
+from fast_vc_service.settings.model import Settings
 
 
 class CapacityError(RuntimeError):
@@ -34,25 +37,29 @@ class Family:
     """How one engine is built and driven.
 
     Attributes:
-        build: Makes the converter for a block length in ms.
+        build: Makes the converter for a block length in ms, on a device, from these weights.
         block_ms: Default live block.
         min_block_ms: Shortest live block it keeps up with.
         file_block_ms: Block of the file geometry.
         max_batch: Most sessions a step; 1 for a family that only loops over its batch.
         threads: Model threads; 0 means one a core.
         gather_ms: How long a ready block waits for others to share its step.
+        devices: Where it can run.
+        downloads: Whether it needs files that the package does not hold.
     """
 
-    build: Callable[[int], Converter]
+    build: Callable[[int, str, SeedVcSource], Converter]
     block_ms: int
     min_block_ms: int
     file_block_ms: int
     max_batch: int
     threads: int
     gather_ms: float = 0.0
+    devices: tuple[str, ...] = ("cpu",)
+    downloads: bool = False
 
 
-def _build_world(block_ms: int) -> Converter:
+def _build_world(block_ms: int, _device: str, _source: SeedVcSource) -> Converter:
     # The model carries its pulse phase from window to window, so there is nothing to search for.
     geometry = WindowGeometry(
         block=_samples(block_ms),
@@ -64,22 +71,67 @@ def _build_world(block_ms: int) -> Converter:
     return WindowConverter(WorldModel(), geometry)
 
 
-def _build_passthrough(block_ms: int) -> Converter:
+def _build_passthrough(block_ms: int, _device: str, _source: SeedVcSource) -> Converter:
     return PassthroughConverter(block_ms=block_ms, delay_ms=20)
 
 
+def _build_nano(block_ms: int, device: str, _source: SeedVcSource) -> Converter:
+    # Imported here: the other engines of this table start without torch.
+    import torch
+
+    from fast_vc_service.models.nano.converter import NanoConverter
+    from fast_vc_service.models.nano.load import WEIGHTS, load_networks
+
+    # Its matrices are small: cores are worth more to other sessions than to one step.
+    torch.set_num_threads(1)
+    return NanoConverter(load_networks(WEIGHTS, torch.device(device)), block_ms)
+
+
+def _seedvc(name: str) -> Family:
+    def build(block_ms: int, device: str, source: SeedVcSource) -> Converter:
+        # Brings torch with it, which the other engines do without.
+        from fast_vc_service.engine import seedvc
+
+        return seedvc.build(name, block_ms, device, source)
+
+    return Family(
+        build,
+        block_ms=300,
+        min_block_ms=100,
+        file_block_ms=15_000,
+        max_batch=64,
+        threads=1,
+        gather_ms=5.0,
+        devices=("cpu", "cuda"),
+        downloads=True,
+    )
+
+
 FAMILIES = {
+    "nano": Family(
+        _build_nano,
+        80,
+        20,
+        1000,
+        max_batch=8,
+        threads=0,
+        gather_ms=2.0,
+        devices=("cpu", "cuda"),
+    ),
     # WORLD works session by session on one core; pyworld releases the interpreter lock.
     "world": Family(_build_world, 200, 100, 2000, max_batch=1, threads=0),
     "passthrough": Family(
         _build_passthrough, 20, 20, 1000, max_batch=256, threads=1, gather_ms=2.0
     ),
+    **{name: _seedvc(name) for name in MODELS},
 }
+
+DEFAULT_SOURCE = SeedVcSource()
 
 ENGINES = tuple(FAMILIES)
 """Names ``engine`` may have."""
 
-DEVICES = ("cpu",)
+DEVICES = ("cpu", "cuda")
 """Devices the engines of this version can use."""
 
 
@@ -89,6 +141,7 @@ def build_converter(
     device: str = "cpu",
     latency_ms: int | None = None,
     geometry: Geometry = "live",
+    seedvc: SeedVcSource = DEFAULT_SOURCE,
 ) -> Converter:
     """Build the converter of ``engine``.
 
@@ -98,27 +151,37 @@ def build_converter(
         latency_ms: Block + delay + resamplers for 48 kHz PCM both ways, rounded down to what
             whole 20 ms blocks allow; None takes the engine's own. Ignored for files.
         geometry: ``"live"``, or ``"file"`` with long blocks.
+        seedvc: Weights and options of the engines of that family.
 
     Raises:
         ValueError: Unknown engine or device, or a latency out of the engine's range.
+        UserError: Files of the model are missing or damaged.
     """
     if engine not in FAMILIES:
         raise ValueError(f"engine: expected one of {', '.join(ENGINES)}; got {engine!r}")
     if device not in DEVICES:
         raise ValueError(f"device: expected one of {', '.join(DEVICES)}; got {device!r}")
     family = FAMILIES[engine]
+    if device not in family.devices:
+        raise ValueError(
+            f"device: expected {' or '.join(family.devices)} for {engine}; got {device!r}"
+        )
+
+    def build(block_ms: int) -> Converter:
+        return family.build(block_ms, device, seedvc)
+
     if geometry == "file":
-        return family.build(family.file_block_ms)
+        return build(family.file_block_ms)
     if latency_ms is None:
-        return family.build(family.block_ms)
-    shortest = latency_of(family.build(family.min_block_ms))
-    longest = latency_of(family.build(family.file_block_ms))
+        return build(family.block_ms)
+    shortest = latency_of(build(family.min_block_ms))
+    longest = latency_of(build(family.file_block_ms))
     if not shortest <= latency_ms <= longest:
         raise ValueError(
             f"latency_ms: expected {shortest:.0f} to {longest:.0f} for {engine}; got {latency_ms}"
         )
     spare = int((latency_ms - shortest) // QUANTUM_MS) * QUANTUM_MS
-    return family.build(family.min_block_ms + spare)
+    return build(family.min_block_ms + spare)
 
 
 def latency_of(converter: Converter) -> float:
@@ -198,6 +261,7 @@ def build_engine(
     default_voice: str,
     cache_dir: Path,
     max_sessions: int | None = None,
+    seedvc: SeedVcSource = DEFAULT_SOURCE,
     on_step: Callable[[float, int], None],
 ) -> Engine:
     """Build an engine for live sessions.
@@ -210,12 +274,14 @@ def build_engine(
         default_voice: Name of the voice of sessions that choose none.
         cache_dir: Where made voices are kept.
         max_sessions: Overrides the measured capacity.
+        seedvc: See :func:`build_converter`.
         on_step: Called from a model thread after each step with (wall seconds, batch size).
 
     Raises:
         ValueError: See :func:`build_converter`.
+        UserError: See :func:`build_converter`.
     """
-    converter = build_converter(engine, device=device, latency_ms=latency_ms)
+    converter = build_converter(engine, device=device, latency_ms=latency_ms, seedvc=seedvc)
     family = FAMILIES[engine]
 
     def stepped(seconds: float, batch: int) -> None:
@@ -232,6 +298,33 @@ def build_engine(
     voices = VoiceStore(voices_dir, converter, cache_dir, default_voice)
     built = Engine(engine, converter, scheduler, voices, max_sessions)
     return built
+
+
+def seedvc_source(settings: Settings) -> SeedVcSource:
+    """Return what the settings say of the ``seedvc`` engines.
+
+    Raises:
+        ValueError: Two settings exclude each other.
+    """
+    return SeedVcSource(
+        models_dir=settings.models_dir,
+        cache_dir=settings.hf_hub_cache or settings.models_dir / "hf",
+        checkpoint=settings.seedvc_checkpoint,
+        options=SeedVcOptions(
+            steps=settings.seedvc_steps,
+            guidance=settings.seedvc_guidance,
+            prompt_s=settings.seedvc_prompt_s,
+            context_ms=settings.seedvc_context_ms,
+            dit_context_ms=settings.seedvc_dit_context_ms,
+            lookahead_ms=settings.seedvc_lookahead_ms,
+            crossfade_ms=settings.seedvc_crossfade_ms,
+            register_match=settings.seedvc_register_match,
+            loudness_mix=settings.seedvc_loudness_mix,
+            gate=settings.seedvc_gate,
+            hangover_ms=settings.seedvc_hangover_ms,
+            precision=settings.seedvc_precision,
+        ),
+    )
 
 
 def cores() -> int:

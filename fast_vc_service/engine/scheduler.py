@@ -188,13 +188,13 @@ class Scheduler:
     def _checked(
         self, batch: list[Job], states: list[State], rows: list[int]
     ) -> dict[int, FloatArray]:
-        blocks = np.stack([batch[row].block for row in rows])
+        blocks = np.concatenate([batch[row].block for row in rows]).reshape(len(rows), -1)
         output = self.converter.step(blocks, [states[row] for row in rows])
         answers = dict(zip(rows, output, strict=True))
-        finite = {row: answer for row, answer in answers.items() if np.isfinite(answer).all()}
-        if len(finite) < len(answers):
-            logger.error("a step gave samples that are not finite")
-        return finite
+        if np.isfinite(output).all():
+            return answers
+        logger.error("a step gave samples that are not finite")
+        return {row: answer for row, answer in answers.items() if np.isfinite(answer).all()}
 
     def _deliver(
         self, batch: list[Job], results: list[Result], owners: dict[int, tuple[State, Post]]
@@ -212,7 +212,11 @@ class Scheduler:
     def _hand_over(self, pairs: list[tuple[Job, Result]]) -> None:
         for job, result in pairs:
             if job.channel in self._states:
-                job.done(result)
+                # One session's fault must not cost the others their results.
+                try:
+                    job.done(result)
+                except Exception:
+                    logger.exception("a session could not take its result")
 
 
 class Slot:

@@ -113,6 +113,10 @@ class Stream:
         """Return the next block ``[block]`` at 16 kHz, or None while it is incomplete."""
         if self._buffered < self.block:
             return None
+        self._buffered -= self.block
+        self.blocks_taken += 1
+        if len(self._pieces[0]) == self.block:
+            return self._pieces.popleft()
         block = np.empty(self.block, np.float32)
         filled = 0
         while filled < self.block:
@@ -123,8 +127,6 @@ class Stream:
                 piece = piece[:room]
             block[filled : filled + len(piece)] = piece
             filled += len(piece)
-        self._buffered -= self.block
-        self.blocks_taken += 1
         return block
 
     def accept(self, converted: FloatArray) -> FloatArray:
@@ -145,15 +147,17 @@ class Stream:
         if self.blocks_accepted >= self.blocks_taken:
             raise RuntimeError("accept() without a block taken")
         self.blocks_accepted += 1
-        cut = min(self._surplus, len(converted))
-        self._surplus -= cut
-        output = self._resample_out.push(converted[cut:])
+        if self._surplus:
+            cut = min(self._surplus, len(converted))
+            self._surplus -= cut
+            converted = converted[cut:]
+        output = self._resample_out.push(converted)
         if self._ended and not self._buffered and self.blocks_accepted == self.blocks_taken:
             output = np.concatenate([output, self._resample_out.flush()])
         if self._lead_due:
             output = np.concatenate([np.zeros(self._lead_due, np.float32), output])
             self._lead_due = 0
-        clipped: FloatArray = np.clip(output[: self.total_samples - self.sent_samples], -1.0, 1.0)
+        clipped = output[: self.total_samples - self.sent_samples].clip(-1.0, 1.0)
         self.sent_samples += len(clipped)
         return clipped
 

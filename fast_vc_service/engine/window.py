@@ -148,8 +148,8 @@ class WindowConverter:
         self._geometry = geometry
         self._block_out = self._out(geometry.block)
         self._fade_out = self._out(geometry.fade)
-        self._search_out = self._out(geometry.search)
-        self._right_out = self._out(geometry.right)
+        self._search_out = geometry.search * model.sample_rate_out // SAMPLE_RATE_IN
+        self._delay_out = self._out(geometry.delay)
         self._edge = model.sample_rate_out // 200
 
     def make_voice(self, name: str, audio: FloatArray, sample_rate: int) -> Voice:
@@ -213,7 +213,8 @@ class WindowConverter:
     ) -> tuple[FloatArray, FloatArray]:
         """Cut the block that is due ``[block_out]`` and the next tail ``[fade]``."""
         length = self._block_out + self._fade_out
-        first = len(converted) - self._right_out - length - self._search_out
+        # The search lies around where the block has to be: exactly the delay before the end.
+        first = len(converted) - self._delay_out - self._block_out - self._search_out // 2
         if tail is None:
             offset = self._search_out // 2
         else:

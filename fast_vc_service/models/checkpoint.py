@@ -1,7 +1,8 @@
 """Published checkpoints: reading them safely and translating their names into ours.
 
 A network has one table, ``{published name: our name}``. A name is that of a module or of a single
-entry; ``{x}`` stands for a number, and ``{x-1}`` or ``{x+2}`` on our side for a shifted one.
+entry; ``{x}`` stands for a number, ``{x-1}`` or ``{x+2}`` on our side for a shifted one, and
+``{*}`` for whatever follows.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import pickle
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +122,7 @@ def load_published(network: nn.Module, published: Mapping[str, Tensor], table: T
 
 
 def folded(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return plain weights: ``g * v / ||v||`` a pair, the norm over all axes but the first."""
+    """Return plain weights: ``g * v / ||v||`` a pair, the norm over the axes where g has one."""
     plain: dict[str, Tensor] = {}
     pairs: dict[str, dict[str, Tensor]] = {}
     for published_name, tensor in published.items():
@@ -134,7 +136,9 @@ def folded(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, pair in pairs.items():
         if len(pair) != len("gv"):
             raise CheckpointError(f"{name}: one half of the weight-normalised pair is missing")
-        plain[name] = torch._weight_norm(pair["v"].float(), pair["g"].float(), 0)
+        v, g = pair["v"].float(), pair["g"].float()
+        others = [axis for axis, size in enumerate(g.shape) if size == 1]
+        plain[name] = v * (g / torch.linalg.vector_norm(v, dim=others, keepdim=True))
     return plain
 
 
@@ -146,12 +150,15 @@ _PAIR_ENDINGS = (
 )
 
 
+@cache
 def _regex(pattern: str) -> re.Pattern[str]:
-    numbered = _NUMBER.sub(r"(?P<\1>\\d+)", re.escape(pattern))
-    return re.compile(numbered + r"(?P<leaf>\.[^.]+)?")
+    escaped = re.escape(pattern).replace(re.escape("{*}"), "(?P<rest>.+)")
+    return re.compile(_NUMBER.sub(r"(?P<\1>\\d+)", escaped) + r"(?P<leaf>\.[^.]+)?")
 
 
 def _filled(ours: str, match: re.Match[str]) -> str:
+    if "{*}" in ours:
+        ours = ours.replace("{*}", match["rest"])
     return _SHIFTED.sub(lambda place: str(int(match[place[1]]) + int(place[2] or 0)), ours)
 
 

@@ -86,10 +86,10 @@ class Health(BaseModel):
                 {
                     "status": "healthy",
                     "state": "ready",
-                    "engine": "world",
+                    "engine": "nano",
                     "sessions": {"live": 3, "capacity": 24},
                     "uptime_s": 3600.0,
-                    "version": "0.1.0",
+                    "version": "0.2.0",
                 }
             ]
         }
@@ -108,7 +108,7 @@ class Version(BaseModel):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"version": "0.1.0", "python": "3.11.9", "torch": "2.13.0"}]
+            "examples": [{"version": "0.2.0", "python": "3.11.9", "torch": "2.13.0"}]
         }
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fast_vc_service.server.metrics import Metrics
-from fast_vc_service.sessions.observer import Stage
+from fast_vc_service.sessions.observer import BlockTimes
 from fast_vc_service.sessions.report import PerformanceReport
 
 
@@ -32,10 +32,10 @@ class Measurements:
         """Count an error that ended a session."""
         self.metrics.error(code)
 
-    def stage(self, stage: Stage, seconds: float) -> None:
+    def block(self, times: BlockTimes) -> None:
         """See :class:`Observer`."""
-        self.metrics.stage(stage, seconds)
-        self.report.stage(stage, seconds)
+        self.metrics.block(times)
+        self.report.block(times)
 
     def step(self, seconds: float, batch: int) -> None:
         """See :class:`Observer`."""

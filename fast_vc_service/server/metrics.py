@@ -18,7 +18,7 @@ from fast_vc_service import __version__
 from fast_vc_service.lifecycle import ServiceState
 from fast_vc_service.server.problems import EdgeCode
 from fast_vc_service.sessions.errors import ErrorCode
-from fast_vc_service.sessions.observer import Stage
+from fast_vc_service.sessions.observer import BlockTimes
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -142,10 +142,10 @@ class Metrics:
         """Count an error that ended a session."""
         _labelled(self._errors, code).inc()
 
-    def stage(self, stage: Stage, seconds: float) -> None:
+    def block(self, times: BlockTimes) -> None:
         """See :class:`Observer`; only ``total`` is a metric, the report has the others."""
-        if stage == "total" and self._block_s:
-            self._latency.observe(seconds / self._block_s)
+        if "total" in times and self._block_s:
+            self._latency.observe(times["total"] / self._block_s)
 
     def step(self, seconds: float, batch: int) -> None:
         """See :class:`Observer`."""

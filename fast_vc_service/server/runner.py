@@ -16,15 +16,17 @@ import uvicorn
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
+from websockets.protocol import State
 
 WS_MAX_SIZE = 16 * 1024 * 1024
 """Bytes of a message beyond which the library itself closes with 1009."""
 
 
 class TransportProtocol(WebSocketsSansIOProtocol):
-    """The WebSocket protocol, with its transport in ``scope["extensions"]["transport"]``.
+    """The WebSocket protocol, with itself in ``scope["extensions"]["connection"]``.
 
-    The endpoint needs it to see whether the peer accepts output, and to cut the line.
+    The endpoint needs it to send without a task, to see whether the peer accepts output, and to
+    cut the line.
     """
 
     def handle_connect(self, event: Request) -> None:
@@ -32,7 +34,24 @@ class TransportProtocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if self.response.status_code == 101:
             extensions = self.scope["extensions"]
-            extensions["transport"] = self.transport  # type: ignore[assignment]
+            extensions["connection"] = self  # type: ignore[assignment]
+
+    def send_now(self, payload: bytes) -> bool:
+        """Send a binary message at once; False, and nothing is sent, when that cannot be."""
+        open_ = self.conn.state is State.OPEN and not self.transport.is_closing()
+        if not open_ or not self.writable.is_set():
+            return False
+        self.conn.send_binary(payload)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        return True
+
+    def unsent_bytes(self) -> int:
+        """Bytes that the peer has not accepted yet."""
+        return self.transport.get_write_buffer_size()
+
+    def abort(self) -> None:
+        """Cut the line."""
+        self.transport.abort()
 
     async def send(self, message: ASGISendEvent) -> None:
         """Send what the application says."""

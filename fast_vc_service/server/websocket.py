@@ -2,7 +2,8 @@
 
 An ASGI application on its own, since a framework's wrapper would cost every 20 ms message. Three
 things run a connection: the reader (this task), a writer task, and the service's watch, which
-calls :meth:`Connection.check`.
+calls :meth:`Connection.check`. Audio does not wait for the writer while the peer accepts it: a
+task woken for every block would be a good part of what a block costs.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from loguru import logger
 
@@ -32,11 +33,12 @@ from fast_vc_service.server.protocols.first import (
 )
 from fast_vc_service.server.protocols.standard import STANDARD
 from fast_vc_service.server.service import Service
-from fast_vc_service.sessions.errors import ErrorCode, SessionError
+from fast_vc_service.sessions.errors import ErrorCode, SessionError, internal_error
 from fast_vc_service.sessions.events import (
     End,
     GoingAway,
     Marker,
+    Notice,
     Ready,
     Refused,
     Start,
@@ -54,6 +56,22 @@ BUSY_RETRY_S = 5
 
 SLOW_READER_GOODBYE_S = 1.0
 """How long error and close are tried on a peer that does not read."""
+
+
+class Wire(Protocol):
+    """What the endpoint needs of a connection beyond ASGI: ``extensions["connection"]``."""
+
+    def send_now(self, payload: bytes) -> bool:
+        """Send a binary message at once; False, and nothing is sent, when that cannot be."""
+        ...
+
+    def unsent_bytes(self) -> int:
+        """Bytes that the peer has not accepted yet."""
+        ...
+
+    def abort(self) -> None:
+        """Cut the line."""
+        ...
 
 
 class PeerGoneError(Exception):
@@ -80,14 +98,14 @@ class Connection:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._transport: asyncio.Transport | None = scope.get("extensions", {}).get("transport")
+        self._wire: Wire = scope["extensions"]["connection"]
         self._internal_id = uuid.uuid4().hex[:12]
         self._dialect: Dialect = STANDARD
         self._session_id: str | None = None
         self._session: Session | None = None
         self._last_message_at = time.monotonic()
         self._opened_at = time.monotonic()
-        self._sending_since: float | None = None
+        self._sending = False
         self._accepted_bytes = 0
         self._written_bytes = 0
         self._progress_at = 0.0
@@ -110,7 +128,7 @@ class Connection:
                 await self._say_error(error)
             except Exception:
                 logger.exception("fault in a connection")
-                await self._say_error(_internal_error())
+                await self._say_error(internal_error())
 
     # ------------------------------------------------------------- admission
 
@@ -220,6 +238,7 @@ class Connection:
             limits=service.session_limits,
             observer=service.observer,
             recorder=recorder,
+            send_now=self._send_now,
         )
         self._session = session
         try:
@@ -343,7 +362,7 @@ class Connection:
             self._fail(session, error)
         except Exception:
             logger.exception("fault while reading")
-            self._fail(session, _internal_error())
+            self._fail(session, internal_error())
 
     async def _take(self, session: Session, message: str | bytes) -> None:
         if len(message) > self._limits.max_message_bytes:
@@ -376,35 +395,41 @@ class Connection:
                 if output.error is not None:
                     return
             self._outcome = "complete"
-            text = self._dialect.notice(session.complete())
-            if text is not None:
-                await self._send({"type": "websocket.send", "text": text})
-            await self._send({"type": "websocket.close", "code": 1000})
+            await self._tell(session.complete())
+            await self._put({"type": "websocket.close", "code": 1000})
         except (PeerGoneError, OSError):
             self._gone = True
         except Exception:
             logger.exception("fault while writing")
             self._outcome = str(ErrorCode.INTERNAL_ERROR)
-            await self._say_error(_internal_error())
+            await self._say_error(internal_error())
+
+    def _send_now(self, payload: bytes) -> bool:
+        """Send audio past the writer, unless that has something under way itself."""
+        if self._sending or not self._wire.send_now(payload):
+            return False
+        self._written_bytes += len(payload)
+        return True
 
     async def _hand_over(self, session: Session, output: Output) -> None:
         if output.payload is not None:
-            self._sending_since = self._progress_at = time.monotonic()
             self._written_bytes += len(output.payload)
-            await self._send({"type": "websocket.send", "bytes": output.payload})
-            self._sending_since = None
+            await self._put({"type": "websocket.send", "bytes": output.payload})
             session.handed_over(output)
         elif output.notice is not None:
-            text = self._dialect.notice(output.notice)
-            if text is not None:
-                await self._send({"type": "websocket.send", "text": text})
+            await self._tell(output.notice)
         elif output.error is not None:
             self._outcome = str(output.error.code)
+            self._service.observer.error(output.error.code)
             await self._say_error(output.error)
+
+    async def _tell(self, notice: Notice) -> None:
+        text = self._dialect.notice(notice)
+        if text is not None:
+            await self._put({"type": "websocket.send", "text": text})
 
     def _fail(self, session: Session, error: SessionError) -> None:
         self._ended = True
-        self._service.observer.error(error.code)
         session.fail(error)
 
     # ----------------------------------------------------------- supervision
@@ -461,9 +486,9 @@ class Connection:
 
     def _check_progress(self, now: float) -> None:
         """Find a peer that has accepted no byte of output for too long."""
-        if self._sending_since is None or self._transport is None:
+        if not self._sending:
             return
-        accepted = self._written_bytes - self._transport.get_write_buffer_size()
+        accepted = self._written_bytes - self._wire.unsent_bytes()
         if accepted != self._accepted_bytes:
             self._accepted_bytes = accepted
             self._progress_at = now
@@ -484,8 +509,7 @@ class Connection:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SLOW_READER_GOODBYE_S):
                 await self._say_error(error)
-        if self._transport is not None:
-            self._transport.abort()
+        self._wire.abort()
 
     # ----------------------------------------------------------------- frames
 
@@ -500,12 +524,20 @@ class Connection:
         payload: bytes = message["bytes"]
         return payload
 
+    async def _put(self, message: Message) -> None:
+        """Send ``message``, under the watch for peers that do not read (:meth:`check`)."""
+        self._sending, self._progress_at = True, time.monotonic()
+        try:
+            await self._send(message)
+        finally:
+            self._sending = False
+
     async def _say_error(self, error: SessionError) -> None:
         """Send ``error`` in the client's dialect and close; a peer that is gone is ignored."""
         text = self._dialect.error(error, self._session_id)
         with contextlib.suppress(Exception):
-            await self._send({"type": "websocket.send", "text": text})
-            await self._send({"type": "websocket.close", "code": error.code.close_code})
+            await self._put({"type": "websocket.send", "text": text})
+            await self._put({"type": "websocket.close", "code": error.code.close_code})
 
 
 def _auth_error(presented: str | None) -> SessionError:
@@ -514,12 +546,4 @@ def _auth_error(presented: str | None) -> SessionError:
         "the API key is missing or wrong",
         expected="a configured key in api_key or in the header Authorization: Bearer",
         got="another key" if presented else "no key",
-    )
-
-
-def _internal_error() -> SessionError:
-    return SessionError(
-        ErrorCode.INTERNAL_ERROR,
-        "the service made a mistake; what was converted before it has been sent",
-        hint="the log of the service says more",
     )

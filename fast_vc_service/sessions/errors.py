@@ -81,3 +81,12 @@ class SessionError(Exception):
         self.got = got
         self.hint = hint
         self.extra = extra
+
+
+def internal_error() -> SessionError:
+    """Return the error for a fault of ours."""
+    return SessionError(
+        ErrorCode.INTERNAL_ERROR,
+        "the service made a mistake; what was converted before it has been sent",
+        hint="the log of the service says more",
+    )

@@ -22,7 +22,7 @@ class Start:
     sample_rate: int = 16_000
     bit_depth: int = 16
     encoding: Encoding = "PCM"
-    opus_frame_duration: int = 20
+    opus_frame_duration: float = 20
     sample_rate_out: int = 16_000
     encoding_out: Encoding = "PCM"
     bitrate_out: int = 32_000

@@ -7,6 +7,9 @@ from typing import Literal, Protocol
 Stage = Literal["decode", "resample_in", "queue", "step", "resample_out", "encode", "send", "total"]
 """``total`` is a block's latency: receipt of its last byte to hand-over of its output."""
 
+BlockTimes = dict[Stage, float]
+"""Seconds one block spent in each stage; a stage it did not go through is not in it."""
+
 
 class Observer(Protocol):
     """Receives measurements; every method is cheap, thread-safe and never raises."""
@@ -23,8 +26,8 @@ class Observer(Protocol):
         """A connection was turned away before it took a slot."""
         ...
 
-    def stage(self, stage: Stage, seconds: float) -> None:
-        """One block spent ``seconds`` in ``stage``."""
+    def block(self, times: BlockTimes) -> None:
+        """A block was handed over; the observer keeps ``times``."""
         ...
 
     def step(self, seconds: float, batch: int) -> None:

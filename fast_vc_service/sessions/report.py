@@ -8,7 +8,7 @@ from typing import get_args
 
 import numpy as np
 
-from fast_vc_service.sessions.observer import Stage
+from fast_vc_service.sessions.observer import BlockTimes, Stage
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
@@ -112,11 +112,11 @@ class PerformanceReport:
         self._lock = threading.Lock()
         self._histograms = {stage: Histogram() for stage in STAGES}
 
-    def stage(self, stage: Stage, seconds: float) -> None:
-        """Count that one block spent ``seconds`` in ``stage``; cheap, from any thread."""
-        histogram = self._histograms[stage]
+    def block(self, times: BlockTimes) -> None:
+        """Count what one block spent in each stage; cheap, from any thread."""
         with self._lock:
-            histogram.add(seconds)
+            for stage, seconds in times.items():
+                self._histograms[stage].add(seconds)
 
     def as_dict(self) -> dict[Stage, dict[str, float | int | None]]:
         """Return ``mean, median, min, max, std, p95, p99`` in ms and ``count`` of every stage.

@@ -12,17 +12,21 @@ it than ``max_buffered_ms`` is not read (paced). A block of a real-time session 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 
-from fast_vc_service.audio.codecs import CorruptAudioError, Decoder, Encoder
+from loguru import logger
+
+from fast_vc_service.audio.codecs import Decoder, Encoder
 from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray, Voice
 from fast_vc_service.engine.batching import Result, VoiceChange
 from fast_vc_service.engine.scheduler import Slot
 from fast_vc_service.engine.stream import Stream
-from fast_vc_service.sessions.errors import ErrorCode, SessionError, WarningCode
+from fast_vc_service.sessions.errors import SessionError, WarningCode, internal_error
 from fast_vc_service.sessions.events import (
     Complete,
     Marker,
@@ -33,16 +37,13 @@ from fast_vc_service.sessions.events import (
     Updated,
     Warned,
 )
-from fast_vc_service.sessions.observer import Observer
+from fast_vc_service.sessions.intake import Intake
+from fast_vc_service.sessions.observer import BlockTimes, Observer
 from fast_vc_service.sessions.recorder import Recorder
 from fast_vc_service.sessions.report import Histogram
 
 MAX_MARKERS = 64
-MAX_CONCEALED_IN_A_ROW = 5
-MAX_CORRUPT_S = 1.0
 WARNING_INTERVAL_S = 1.0
-SLICE_S = 0.1
-"""Seconds of audio decoded at a time, so that a huge message does not hold up other sessions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +60,36 @@ class SessionLimits:
 
 
 @dataclass(slots=True)
+class Block:
+    """What is to be remembered of a block while it is under way.
+
+    Attributes:
+        received_at: Monotonic seconds of the receipt of its last byte.
+        due_at: Monotonic seconds from which it counts as waiting (late policy).
+        updates: Changes of voice and pitch that take effect with it.
+        times: What it has spent so far.
+        queued_at: Monotonic seconds when its output was ready to be sent.
+    """
+
+    received_at: float
+    due_at: float
+    updates: Sequence[tuple[str, float]]
+    times: BlockTimes = field(default_factory=dict)
+    queued_at: float = 0.0
+
+
+@dataclass(slots=True)
 class Output:
     """One thing to send, in order.
 
-    Exactly one of ``payload``, ``notice`` and ``error`` is set. ``received_at`` (monotonic
-    seconds) is the receipt of the last byte of the block that ``payload`` completes,
-    ``queued_at`` when it was ready to be sent.
+    Exactly one of ``payload``, ``notice`` and ``error`` is set. ``completes`` is the block whose
+    last output ``payload`` is.
     """
 
     payload: bytes | None = None
     notice: Notice | None = None
     error: SessionError | None = None
-    received_at: float | None = None
-    queued_at: float = 0.0
-
-
-@dataclass(slots=True)
-class _Block:
-    received_at: float
-    due_at: float
-    updates: list[tuple[str, float]]
+    completes: Block | None = None
 
 
 class Session:
@@ -95,6 +106,8 @@ class Session:
         limits: Buffer sizes and the late policy.
         observer: Receives measurements.
         recorder: Writes the conversation to disk, or None.
+        send_now: Sends audio at once and tells whether it could; what it could not send waits for
+            :meth:`next_output`. It is asked only while nothing waits.
         clock: Monotonic seconds.
     """
 
@@ -111,6 +124,7 @@ class Session:
         limits: SessionLimits,
         observer: Observer,
         recorder: Recorder | None = None,
+        send_now: Callable[[bytes], bool] = lambda _payload: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._start = start
@@ -118,20 +132,20 @@ class Session:
         self._pitch_shift = start.pitch_shift
         self._slot = slot
         self._stream = stream
-        self._decoder = decoder
+        self._intake = Intake(start, decoder, self._warn)
         self._encoder = encoder
         self._find_voice = find_voice
         self._observer = observer
         self._recorder = recorder
+        self._send_now = send_now
         self._clock = clock
 
         self._block_s = stream.block / SAMPLE_RATE_IN
         self._max_buffered_s = limits.max_buffered_ms / 1e3
         self._late_s = 2 * self._block_s if limits.late_ms is None else limits.late_ms / 1e3
-        self._packet_samples = start.sample_rate_out // 50 if start.encoding_out == "OPUS" else 0
 
         self._started_at: float | None = None
-        self._open: deque[_Block] = deque()
+        self._open: deque[Block] = deque()
         self._changes: dict[int, tuple[VoiceChange, list[tuple[str, float]]]] = {}
         self._markers: deque[tuple[int, str | int]] = deque()
         self._outputs: deque[Output] = deque()
@@ -145,14 +159,13 @@ class Session:
 
         self._encoded_packets = 0
         self._delivered_samples = 0
-        self._concealed_in_a_row = 0
-        self._corrupt_in_a_row_s = 0.0
-        self._concealed_s = 0.0
         self._silenced_blocks = 0
         self._warned_at: dict[WarningCode, float] = {}
         self._unsaid: dict[WarningCode, str] = {}
         self._latency_s = Histogram()
         self._rtf = Histogram()
+        self._decode_s = 0.0
+        self._resample_in_s = 0.0
 
     # ------------------------------------------------------------------ input
 
@@ -170,17 +183,12 @@ class Session:
             return
         if self._started_at is None and payload:
             self._started_at = received_at
-        if self._start.encoding == "OPUS":
-            self._push(self._decode_packet(payload), received_at)
-            await self._wait_for_room()
-            return
-        step = max(1, int(SLICE_S * self._start.sample_rate)) * self._start.bit_depth // 8
-        for begin in range(0, len(payload), step):
-            piece = payload if len(payload) <= step else payload[begin : begin + step]
-            self._push(self._decoder.decode(piece), received_at)
-            await self._wait_for_room()
-            if self._over:
-                return
+        for piece in self._intake.pieces(payload):
+            self._take(piece, received_at)
+            if self._room_in_s() > 0.0:
+                await self._wait_for_room()
+                if self._over:
+                    return
 
     def mark(self, marker: Marker) -> None:
         """Answer ``marker`` when the output has come this far."""
@@ -227,10 +235,11 @@ class Session:
         if self._over or self._stream.ended:
             return
         self._last_word = last_word
-        if self._decoder.pending_bytes():
+        partial = self._intake.pending_bytes()
+        if partial:
             self._warn(
                 WarningCode.PARTIAL_SAMPLE,
-                f"{self._decoder.pending_bytes()} bytes at the end are no whole sample: dropped",
+                f"{partial} bytes at the end are no whole sample: dropped",
             )
         self._stream.end()
         self._take_blocks(self._clock())
@@ -273,12 +282,7 @@ class Session:
             return
         self._queued_s -= self._duration_s(output.payload)
         self._room.set()
-        if output.received_at is not None:
-            now = self._clock()
-            latency_s = now - output.received_at
-            self._latency_s.add(latency_s)
-            self._observer.stage("send", now - output.queued_at)
-            self._observer.stage("total", latency_s)
+        self._sent(output.completes)
 
     def complete(self) -> Complete:
         """Sum the session up (spec: ``complete.stats``)."""
@@ -293,7 +297,7 @@ class Session:
             sent_ms=self._sent_ms,
             sent_samples=self._delivered_samples,
             silenced_ms=silenced_ms,
-            concealed_ms=self._concealed_s * 1e3,
+            concealed_ms=self._intake.concealed_s * 1e3,
             latency_p50_ms=latency["median"] or 0.0,
             latency_p95_ms=latency["p95"] or 0.0,
             latency_p99_ms=latency["p99"] or 0.0,
@@ -328,64 +332,33 @@ class Session:
     def _silenced_ms(self) -> float:
         return self._silenced_blocks * self._block_s * 1e3
 
-    def _decode_packet(self, payload: bytes) -> FloatArray:
-        if not payload:
-            self._concealed_in_a_row += 1
-            if self._concealed_in_a_row > MAX_CONCEALED_IN_A_ROW:
-                self._warn(
-                    WarningCode.CORRUPT_AUDIO,
-                    f"more than {MAX_CONCEALED_IN_A_ROW} lost packets in a row: ignored",
-                )
-                return self._decoder.conceal()[:0]
-            return self._concealed()
-        self._concealed_in_a_row = 0
+    def _take(self, piece: bytes, received_at: float) -> None:
+        """Decode ``piece`` and submit the blocks that it completes."""
         started = time.perf_counter()
-        try:
-            samples = self._decoder.decode(payload)
-        except CorruptAudioError as error:
-            self._warn(WarningCode.CORRUPT_AUDIO, str(error))
-            samples = self._concealed()
-            lost_s = len(samples) / self._stream.rate_in or self._start.opus_frame_duration / 1e3
-            self._corrupt_in_a_row_s += lost_s
-            if self._corrupt_in_a_row_s >= MAX_CORRUPT_S:
-                raise SessionError(
-                    ErrorCode.INVALID_AUDIO,
-                    "a second of packets in a row could not be decoded",
-                    expected="one raw Opus packet a message",
-                    got=str(error),
-                    hint="send packets without a container (no Ogg), or encoding PCM",
-                ) from error
-        else:
-            self._corrupt_in_a_row_s = 0.0
-        self._observer.stage("decode", time.perf_counter() - started)
-        return samples
-
-    def _concealed(self) -> FloatArray:
-        samples = self._decoder.conceal()
-        self._concealed_s += len(samples) / self._stream.rate_in
-        return samples
-
-    def _push(self, samples: FloatArray, received_at: float) -> None:
-        started = time.perf_counter()
+        samples = self._intake.decode(piece)
+        decoded = time.perf_counter()
         self._stream.push(samples)
+        self._decode_s += decoded - started
+        self._resample_in_s += time.perf_counter() - decoded
         if self._recorder is not None:
             self._recorder.input(samples, self._received_ms)
-        if self._stream.blocks_ready:
-            self._observer.stage("resample_in", time.perf_counter() - started)
-            self._take_blocks(received_at)
+        self._take_blocks(received_at)
 
     def _take_blocks(self, received_at: float) -> None:
         while True:
             index = self._stream.blocks_taken
-            block = self._stream.take_block()
-            if block is None:
+            samples = self._stream.take_block()
+            if samples is None:
                 return
             on_clock = (self._started_at or received_at) + (index + 1) * self._block_s
-            change, updates = self._changes.pop(index, (None, []))
-            due_at = max(received_at, on_clock)
-            self._submit(_Block(received_at, due_at, updates), block, change)
+            change, updates = self._changes.pop(index, (None, ()))
+            block = Block(received_at, max(received_at, on_clock), updates)
+            block.times["decode"] = self._decode_s
+            block.times["resample_in"] = self._resample_in_s
+            self._decode_s = self._resample_in_s = 0.0
+            self._submit(block, samples, change)
 
-    def _submit(self, block: _Block, samples: FloatArray, change: VoiceChange | None) -> None:
+    def _submit(self, block: Block, samples: FloatArray, change: VoiceChange | None) -> None:
         """Hand a block to the scheduler, which keeps the order; results come in it."""
         self._open.append(block)
         live = self._start.realtime
@@ -400,31 +373,40 @@ class Session:
     def _converted(self, result: Result) -> None:
         if self._over:
             return
-        block = self._open.popleft()
-        sent_ms = self._stream.sent_samples / self._stream.rate_out * 1e3
+        try:
+            self._take_result(self._open.popleft(), result)
+        except Exception:
+            logger.exception("a converted block could not be handed on")
+            self.fail(internal_error())
+
+    def _take_result(self, block: Block, result: Result) -> None:
+        stream = self._stream
         for voice, pitch_shift in block.updates:
-            self._emit(Output(notice=Updated(voice, pitch_shift, sent_ms)))
-        self._observer.stage("queue", result.queued_s)
+            from_ms = stream.sent_samples / stream.rate_out * 1e3
+            self._emit(Output(notice=Updated(voice, pitch_shift, from_ms)))
+        times = block.times
+        times["queue"] = result.queued_s
         if result.silenced is None:
-            self._observer.stage("step", result.step_s)
+            times["step"] = result.step_s
             self._rtf.add(result.step_s / self._block_s)
         else:
             self._silence(result.silenced)
         started = time.perf_counter()
-        samples = self._stream.accept(result.samples)
+        samples = stream.accept(result.samples)
         resampled = time.perf_counter()
         payloads = self._encoder.encode(samples)
-        if self._stream.done:
+        done = stream.done
+        if done:
             payloads += self._encoder.flush()
-        self._observer.stage("resample_out", resampled - started)
-        self._observer.stage("encode", time.perf_counter() - resampled)
+        times["resample_out"] = resampled - started
+        times["encode"] = time.perf_counter() - resampled
         if self._recorder is not None:
-            self._recorder.output(samples, self._stream.sent_samples / self._stream.rate_out * 1e3)
-        for payload in payloads:
-            self._deliver(payload, block.received_at if payload is payloads[-1] else None)
-        self._say_unsaid(WARNING_INTERVAL_S)
+            self._recorder.output(samples, stream.sent_samples / stream.rate_out * 1e3)
+        self._deliver(payloads, block)
+        if self._unsaid:
+            self._say_unsaid(WARNING_INTERVAL_S)
         self._room.set()
-        if self._stream.done:
+        if done:
             self._finish()
 
     def _silence(self, reason: str) -> None:
@@ -440,16 +422,29 @@ class Session:
                 "a block could not be converted: silence stands for it",
             )
 
-    def _deliver(self, payload: bytes, received_at: float | None) -> None:
-        self._queued_s += self._duration_s(payload)
-        self._emit(Output(payload, received_at=received_at, queued_at=self._clock()))
-        if self._packet_samples:
-            self._encoded_packets += 1
-            encoded = self._encoded_packets * self._packet_samples - self._encoder.pre_skip_samples
-            self._delivered_samples = max(0, min(encoded, self._stream.sent_samples))
-        else:
-            self._delivered_samples = self._stream.sent_samples
-        self._answer_markers()
+    def _sent(self, completes: Block | None) -> None:
+        """Count what was handed to the transport."""
+        if completes is not None:
+            now = self._clock()
+            latency_s = now - completes.received_at
+            self._latency_s.add(latency_s)
+            completes.times["send"] = now - completes.queued_at
+            completes.times["total"] = latency_s
+            self._observer.block(completes.times)
+
+    def _deliver(self, payloads: list[bytes], block: Block) -> None:
+        block.queued_at = self._clock()
+        for left, payload in enumerate(payloads, 1 - len(payloads)):
+            self._emit_audio(payload, block if left == 0 else None)
+            if self._encoder.packet_samples:
+                self._encoded_packets += 1
+                samples = self._encoded_packets * self._encoder.packet_samples
+                samples -= self._encoder.pre_skip_samples
+                self._delivered_samples = max(0, min(samples, self._stream.sent_samples))
+            else:
+                self._delivered_samples = self._stream.sent_samples
+            if self._markers:
+                self._answer_markers()
 
     def _answer_markers(self, *, all_of_them: bool = False) -> None:
         while self._markers and (all_of_them or self._markers[0][0] < self._delivered_samples):
@@ -483,28 +478,36 @@ class Session:
             message = self._unsaid.pop(code)
             self._emit(Output(notice=Warned(code, message, self._silenced_ms)))
 
+    def _emit_audio(self, payload: bytes, completes: Block | None) -> None:
+        if not self._outputs and self._send_now(payload):
+            self._sent(completes)
+            return
+        self._queued_s += self._duration_s(payload)
+        self._emit(Output(payload, completes=completes))
+
     def _emit(self, output: Output) -> None:
         self._outputs.append(output)
         self._arrived.set()
 
     def _duration_s(self, payload: bytes) -> float:
-        if self._packet_samples:
-            return 0.02
-        return len(payload) / (2 * self._stream.rate_out)
+        samples = self._encoder.packet_samples or len(payload) // 2
+        return samples / self._stream.rate_out
+
+    def _room_in_s(self) -> float:
+        """Seconds until more input may be read; infinite: when some has been converted or sent."""
+        backlog_s = len(self._open) * self._block_s
+        if backlog_s >= self._max_buffered_s or self._queued_s >= self._max_buffered_s:
+            return math.inf
+        if not self._start.realtime or self._started_at is None:
+            return 0.0
+        stream = self._stream
+        elapsed_s = self._clock() - self._started_at
+        return stream.received_samples / stream.rate_in - elapsed_s - self._max_buffered_s
 
     async def _wait_for_room(self) -> None:
         """Hold up the reader while too much is buffered or the client is too far ahead."""
-        while not self._over:
-            backlog_s = len(self._open) * self._block_s
-            ahead_s = 0.0
-            if self._start.realtime and self._started_at is not None:
-                elapsed_s = self._clock() - self._started_at
-                ahead_s = self._received_ms / 1e3 - elapsed_s - self._max_buffered_s
-            if max(backlog_s, self._queued_s) < self._max_buffered_s and ahead_s <= 0:
-                self._room.set()
-                return
+        while not self._over and (wait_s := self._room_in_s()) > 0:
             self._room.clear()
-            try:
-                await asyncio.wait_for(self._room.wait(), ahead_s if ahead_s > 0 else None)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._room.wait(), None if wait_s == math.inf else wait_s)
+        self._room.set()

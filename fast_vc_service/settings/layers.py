@@ -25,6 +25,9 @@ from fast_vc_service.settings.model import ENV_PREFIX, ApiKey, Settings, expecta
 PROFILES = Path(__file__).resolve().parents[1] / "profiles"
 """The shipped profiles."""
 
+PACKAGED_VOICES = Path(__file__).resolve().parents[1] / "voices"
+"""The reference clips in an installed package; a checkout has them in ``wavs/references``."""
+
 DEFAULT_PROFILE = "prod"
 PROFILE_VARIABLE = "env_profile"
 DEFAULT = "default"
@@ -108,7 +111,12 @@ def load_settings(
         settings = Settings(**values)
     except ValidationError as error:
         raise SettingsError(_explain(error, sources)) from None
-    return LoadedSettings(_anchored(settings, home), sources, home, profile, config)
+    settings = _anchored(settings, home)
+    missing = PACKAGED_VOICES.is_dir() and not settings.voices_dir.exists()
+    if missing and sources["voices_dir"] == DEFAULT:
+        settings = settings.model_copy(update={"voices_dir": PACKAGED_VOICES})
+        sources["voices_dir"] = "default: those of the package"
+    return LoadedSettings(settings, sources, home, profile, config)
 
 
 def profile_path(name: str, home: Path) -> Path:

@@ -108,12 +108,17 @@ class Network(BaseModel):
 class Engine(BaseModel):
     """What converts, on what, and how fast an answer comes."""
 
-    engine: Literal["world", "passthrough"] = Field(
-        "world",
-        description="Model family. `world` converts on any CPU; `passthrough` returns the input "
-        "and is for measurements only.",
+    engine: Literal[
+        "nano", "world", "passthrough", "seedvc-tiny", "seedvc-small", "seedvc-base"
+    ] = Field(
+        "nano",
+        description="Model family. `nano` is the built-in network; `world` is signal processing "
+        "without weights; `seedvc-…` want a GPU and downloaded weights (see models.md); "
+        "`passthrough` returns the input and is for measurements only.",
     )
-    device: Literal["cpu"] = Field("cpu", description="Where the model runs.")
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu", description="Where the model runs; `cuda` with `nano` and `seedvc-…`."
+    )
     latency_ms: int | None = Field(
         None,
         ge=20,
@@ -126,12 +131,95 @@ class Engine(BaseModel):
     )
 
 
+class SeedVc(BaseModel):
+    """The engines `seedvc-tiny`, `seedvc-small` and `seedvc-base`: quality against computing.
+
+    Contexts, look-ahead and cross-fade are whole multiples of 20 ms.
+    """
+
+    seedvc_checkpoint: Path | None = Field(
+        None,
+        description="Fine-tuned checkpoint of the same preset. None is the published one.",
+    )
+    seedvc_steps: int = Field(10, ge=1, le=30, description="Steps of the sampler.")
+    seedvc_guidance: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="Weight of classifier-free guidance; 0 halves the transformer's work.",
+    )
+    seedvc_prompt_s: float = Field(
+        3.0, ge=1, le=20, description="Seconds of the reference clip that are the prompt."
+    )
+    seedvc_context_ms: int = Field(
+        2500,
+        ge=500,
+        le=10_000,
+        multiple_of=20,
+        description="Milliseconds of the past that the content encoder hears.",
+    )
+    seedvc_dit_context_ms: int = Field(
+        500,
+        ge=500,
+        le=10_000,
+        multiple_of=20,
+        description="Milliseconds of the past that the transformer sees; at most "
+        "`seedvc_context_ms`.",
+    )
+    seedvc_lookahead_ms: int = Field(
+        20,
+        ge=20,
+        le=10_000,
+        multiple_of=20,
+        description="Milliseconds of the future that both see; part of the delay.",
+    )
+    seedvc_crossfade_ms: int = Field(
+        40,
+        ge=20,
+        le=500,
+        multiple_of=20,
+        description="Milliseconds of cross-fade between blocks; part of the delay.",
+    )
+    seedvc_register_match: bool = Field(
+        True, description="Move the source's pitch to the voice's register (`seedvc-base`)."
+    )
+    seedvc_loudness_mix: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="0 leaves the loudness as the model makes it, 1 follows the source's.",
+    )
+    seedvc_gate: bool = Field(
+        True, description="Silence where Silero VAD hears no speech, whatever the model makes."
+    )
+    seedvc_hangover_ms: int = Field(
+        200,
+        ge=0,
+        le=2000,
+        description="Milliseconds that the gate stays open after speech.",
+    )
+    seedvc_precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="Of content encoder and transformer; the vocoder always runs in float32.",
+    )
+
+    @model_validator(mode="after")
+    def _check_contexts(self) -> Self:
+        if self.seedvc_dit_context_ms > self.seedvc_context_ms:
+            raise ValueError(
+                f"seedvc_dit_context_ms: expected at most seedvc_context_ms "
+                f"({self.seedvc_context_ms}), got {self.seedvc_dit_context_ms}"
+            )
+        return self
+
+
 class Voices(BaseModel):
     """Target voices and where models are kept."""
 
     voices_dir: Path = Field(
         Path("wavs/references"),
-        description="Folder of reference clips; each file is a voice, named as the file.",
+        description="Folder of reference clips; each file is a voice, named as the file. In a "
+        "home without the default one it is the installed package's own.",
     )
     default_voice: str = Field(
         "ref-24k", min_length=1, description="Voice of sessions that name none."
@@ -248,11 +336,11 @@ class Records(BaseModel):
     )
 
 
-GROUPS = (Network, Engine, Voices, Access, Limits, Records)
+GROUPS = (Network, Engine, SeedVc, Voices, Access, Limits, Records)
 """The groups in the order the documentation shows them."""
 
 
-class Settings(Network, Engine, Voices, Access, Limits, Records, BaseSettings):
+class Settings(Network, Engine, SeedVc, Voices, Access, Limits, Records, BaseSettings):
     """All settings with their effective values; paths are absolute once loaded.
 
     Building one directly reads neither environment nor files; ``load_settings`` does.

@@ -17,7 +17,14 @@ from fast_vc_service.audio.codecs import (
     make_encoder,
     opus_available,
 )
-from fast_vc_service.audio.opus import OPUS_RATES_HZ, OpusDecoder, _library
+from fast_vc_service.audio.opus import (
+    FRAME_DURATIONS_MS,
+    MAX_BITRATE,
+    MIN_BITRATE,
+    OPUS_RATES_HZ,
+    OpusDecoder,
+    _library,
+)
 from fast_vc_service.contract import FloatArray
 
 pytestmark = pytest.mark.skipif(not opus_available(), reason="libopus is not installed")
@@ -53,17 +60,30 @@ def test_round_trip_is_aligned_and_exactly_as_long(rate: int) -> None:
 
 @given(
     rate=st.sampled_from(OPUS_RATES_HZ),
+    frame_ms=st.sampled_from(FRAME_DURATIONS_MS),
     pushes=st.lists(st.integers(0, 3000), max_size=5),
 )
-def test_flush_emits_all_and_not_a_packet_more(rate: int, pushes: list[int]) -> None:
-    encoder = make_encoder("OPUS", rate)
+def test_flush_emits_all_and_not_a_packet_more(
+    rate: int, frame_ms: float, pushes: list[int]
+) -> None:
+    encoder = make_encoder("OPUS", rate, frame_ms=frame_ms)
     packets = [packet for n in pushes for packet in encoder.encode(np.zeros(n, np.float32))]
     packets += encoder.flush()
-    total, frame = sum(pushes), rate // 50
+    total, frame = sum(pushes), encoder.packet_samples
     assert len(packets) == (-(-(total + encoder.pre_skip_samples) // frame) if total else 0)
     assert encoder.flush() == []
     with pytest.raises(RuntimeError, match="after flush"):
         encoder.encode(np.zeros(1, np.float32))
+
+
+@pytest.mark.parametrize("frame_ms", FRAME_DURATIONS_MS)
+def test_a_packet_lasts_as_long_as_asked_for_at_any_bit_rate(frame_ms: float) -> None:
+    x = vowel(48000, 0.5)
+    for bitrate in (MIN_BITRATE, MAX_BITRATE):
+        encoder = make_encoder("OPUS", 48000, bitrate, frame_ms)
+        packets = encoder.encode(x) + encoder.flush()
+        decoder = make_decoder("OPUS", 48000)
+        assert {len(decoder.decode(packet)) for packet in packets} == {int(48 * frame_ms)}
 
 
 def test_chunking_makes_no_difference_to_the_packets() -> None:

@@ -63,14 +63,22 @@ def test_octave_errors_do_not_pull_it_away() -> None:
     assert abs(semitones(math.exp(register.median_log_f0), 120)) < 0.2
 
 
-def test_moves_at_most_two_semitones_a_second() -> None:
-    register, places = Register(), [0.0]
+def test_the_first_estimate_is_taken_as_it_is() -> None:
+    register = track(Register(), frames(300, 0.5), FRAME_S)
+    assert abs(semitones(math.exp(register.median_log_f0), 300)) < 0.1
+
+
+def test_moves_at_most_two_semitones_a_second_from_then_on() -> None:
+    register = track(Register(), frames(100, 0.5), FRAME_S)
+    places = [moved(register)]
     for _ in range(1000):
         register = track(register, frames(300, FRAME_S), FRAME_S)
         places.append(moved(register))
     steps = np.diff(places)
-    assert steps.max() <= MAX_SEMITONES_PER_S * FRAME_S * (1 + 1e-9)
-    assert places[-1] == pytest.approx(4.5 * MAX_SEMITONES_PER_S, abs=0.05)
+    most = MAX_SEMITONES_PER_S * FRAME_S
+    assert np.abs(steps).max() <= most * (1 + 1e-9)
+    # It moves once more was heard of the new voice than of the old one, and stays on its way.
+    assert np.count_nonzero(steps > 0.99 * most) == pytest.approx(900, abs=5)
 
 
 def test_freezes_after_ten_seconds_of_voice() -> None:
@@ -83,11 +91,12 @@ def test_freezes_after_ten_seconds_of_voice() -> None:
 
 
 def test_gets_to_the_frozen_median_even_when_that_takes_longer() -> None:
-    register = track(Register(), frames(1000, 10), FRAME_S)
+    register = track(Register(), frames(100, 4.5), FRAME_S)
+    register = track(register, frames(1000, 5.5), FRAME_S)
     assert register.frozen
-    assert 15 < moved(register) < semitones(1000, NEUTRAL_F0_HZ) - 5
-    register = track(register, frames(0, 10), FRAME_S)
-    assert moved(register) == pytest.approx(semitones(1000, NEUTRAL_F0_HZ), abs=0.1)
+    assert semitones(math.exp(register.median_log_f0), 1000) < -20
+    register = track(register, frames(0, 30), FRAME_S)
+    assert abs(semitones(math.exp(register.median_log_f0), 1000)) < 0.5
 
 
 @given(seed=st.integers(0, 20), cuts=st.lists(st.integers(0, 3000), max_size=12))

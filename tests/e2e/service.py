@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,13 +100,19 @@ def environment(home: Path, **settings: object) -> dict[str, str]:
     }
 
 
-def launch(home: Path, *flags: str, port: int | None = None, **settings: object) -> RunningService:
-    """Start ``fast-vc serve`` and return without waiting."""
+def launch(
+    home: Path,
+    *flags: str,
+    port: int | None = None,
+    program: Sequence[str] = ("-m", "fast_vc_service"),
+    **settings: object,
+) -> RunningService:
+    """Start ``fast-vc serve`` (by default) and return without waiting."""
     home.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     with (home / "stderr.txt").open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "fast_vc_service", "serve", "--port", str(port), *flags],
+            [sys.executable, *program, "serve", "--port", str(port), *flags],
             cwd=home,
             env=environment(home, **settings),
             stdout=output,

@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, Voice, block_out
-from fast_vc_service.engine.build import ENGINES, build_converter, latency_of
+from fast_vc_service.engine.build import FAMILIES, build_converter, latency_of
 from fast_vc_service.engine.stream import Stream, convert_offline
 
 WAVS = Path(__file__).parents[2] / "wavs"
+ENGINES = [name for name, family in FAMILIES.items() if not family.downloads]
 CONTROL_AT = 7001
 """Input sample of a voice change in the chunking law."""
+
+BATCH_TOLERANCE = {"nano": 1e-4}
+"""How far a step in a batch may lie from the step alone; 0 for families not named."""
 
 narrow = settings(
     max_examples=4, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -105,7 +109,8 @@ def test_law_2_what_others_do_changes_no_sample(
     quiet = beside(np.zeros_like(speech), voices[0], 0.0)
     loud = beside(noise, voices[1], 12.0)
     assert np.array_equal(quiet, loud)
-    assert np.array_equal(quiet, alone(converter, voices[0], speech, seed=1))
+    apart = np.abs(quiet - alone(converter, voices[0], speech, seed=1)).max()
+    assert apart <= BATCH_TOLERANCE.get(converter.family, 0.0)
 
 
 @narrow

@@ -109,6 +109,22 @@ def test_a_failing_session_is_silenced_and_the_others_do_not_notice(
         assert np.array_equal(results[seed].samples, BLOCK * np.float32(0.5))
 
 
+def test_a_session_that_cannot_take_its_result_costs_the_others_nothing(
+    scheduler: Scheduler, owner: Owner
+) -> None:
+    taken: list[Result] = []
+
+    def refuse(_result: Result) -> None:
+        raise RuntimeError("no")
+
+    for done in (refuse, taken.append):
+        slot = scheduler.open(stub_voice(), 0.0, 0, post=owner.post)
+        slot.submit(BLOCK, done, due_at=0.0, late_at=None)
+    scheduler.start()
+    owner.pump()
+    assert len(taken) == 1
+
+
 def test_samples_that_are_not_finite_never_leave(
     scheduler: Scheduler, converter: StubConverter, owner: Owner
 ) -> None:

@@ -171,7 +171,7 @@ def test_geometry_that_breaks_the_contract_is_refused() -> None:
     with pytest.raises(ValueError, match="context must cover"):
         replace(GEOMETRY, context=320)
     with pytest.raises(ValueError, match="no whole number"):
-        WindowConverter(IdentityModel(22050), replace(GEOMETRY, right=529, search=222))
+        WindowConverter(IdentityModel(22050), replace(GEOMETRY, right=528 + 80, fade=240))
 
 
 def test_the_stream_trims_the_window_delay() -> None:

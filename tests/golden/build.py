@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,12 +14,28 @@ from tests.golden import weights
 
 LISTINGS = Path(__file__).parent.parent / "data" / "golden" / "listings"
 
+LISTING = {
+    "dit_tiny": "dit_tiny",
+    "dit_small": "dit_small",
+    "dit_base": "dit_base_f0_44k",
+    "length_regulator_tiny": "length_regulator_tiny",
+    "length_regulator_small": "length_regulator_small",
+    "length_regulator_base": "length_regulator_base_f0_44k",
+    "bigvgan_22k": "bigvgan_v2_22khz_80band_256x",
+    "bigvgan_44k": "bigvgan_v2_44khz_128band_512x",
+}
+"""Listing of each network."""
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
 def published(listing: str) -> dict[str, Tensor]:
     """Generated entries of a network, under the names its checkpoint has."""
-    shapes = weights.read_listing(LISTINGS / f"{listing}.tsv")
+    return generated(weights.read_listing(LISTINGS / f"{listing}.tsv"))
+
+
+def generated(shapes: Mapping[str, Iterable[int]]) -> dict[str, Tensor]:
+    """Generated entries of these names and shapes."""
     return {name: torch.from_numpy(array) for name, array in weights.state_dict(shapes).items()}
 
 
@@ -39,5 +56,6 @@ def outputs(network: nn.Module, *names: str) -> dict[str, Tensor]:
         def catch(_: nn.Module, __: object, output: Tensor, name: str = name) -> None:
             caught[name] = output.detach().clone()
 
-        modules[name].register_forward_hook(catch)
+        if name:
+            modules[name].register_forward_hook(catch)
     return caught

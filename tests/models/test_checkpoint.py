@@ -93,3 +93,18 @@ def test_what_is_no_checkpoint_is_told_in_one_line(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(CheckpointError, match="got list"):
         read_checkpoint(tmp_path / "list.pth")
+
+
+def test_weight_norm_over_the_last_axis_folds_too() -> None:
+    layer = nn.utils.parametrizations.weight_norm(nn.Conv1d(4, 6, 3), dim=2)
+    layer.parametrizations.weight.original0.data.uniform_(0.5, 2)
+    plain = folded({f"conv.{name}": tensor for name, tensor in layer.state_dict().items()})
+    assert torch.allclose(plain["conv.weight"], layer.weight, atol=1e-6)
+
+
+def test_a_star_stands_for_whatever_follows() -> None:
+    table = Table("nested", {"model.encoder.{*}": "{*}"}, unused=("model.decoder.{*}",))
+    published = {f"model.encoder.{name}": value for name, value in network().state_dict().items()}
+    ours = network()
+    assert load_published(ours, published | {"model.decoder.a.b.c": torch.ones(1)}, table) == []
+    assert torch.equal(ours[0].weight, published["model.encoder.0.weight"])

@@ -218,7 +218,7 @@ def test_ranges_include_their_ends() -> None:
     for bitrate in (6_000, 510_000):
         assert parse_first(config(bitrate_out=bitrate))[1].bitrate_out == bitrate
     assert parse_first(config(session_id="😀" * 128))[1].session_id == "😀" * 128
-    assert parse_first(config(opus_frame_duration=2.5))[1].opus_frame_duration == 2
+    assert parse_first(config(opus_frame_duration=2.5))[1].opus_frame_duration == 2.5
 
 
 def test_error_reads_as_documented() -> None:

@@ -118,7 +118,7 @@ def test_metrics_are_prometheus_text(client: TestClient, service: FakeService) -
 
 
 def test_performance_report(client: TestClient, service: FakeService) -> None:
-    service.observer.stage("total", 0.040)
+    service.observer.block({"total": 0.040})
     told = client.get("/tools/performance-report").json()
     assert told["stages_ms"]["total"]["count"] == 1
     assert told["stages_ms"]["total"]["median"] == pytest.approx(40)

@@ -49,7 +49,7 @@ def test_an_empty_histogram_says_nothing() -> None:
 
 def test_every_stage_is_reported_in_ms_also_before_it_was_measured() -> None:
     report = PerformanceReport()
-    report.stage("step", 0.25)
+    report.block({"step": 0.25})
     figures = report.as_dict()
     assert set(figures) == set(STAGES)
     assert figures["total"] == {**describe([]), "count": 0}
@@ -63,7 +63,7 @@ def test_nothing_is_lost_between_threads() -> None:
 
     def work() -> None:
         for _ in range(2000):
-            report.stage("send", 0.001)
+            report.block({"send": 0.001})
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

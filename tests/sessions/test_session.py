@@ -22,7 +22,7 @@ from fast_vc_service.sessions.events import (
     Updated,
     Warned,
 )
-from fast_vc_service.sessions.observer import Stage
+from fast_vc_service.sessions.observer import BlockTimes, Stage
 from fast_vc_service.sessions.session import Output, Session, SessionLimits
 from stub_converter import StubConverter, stub_voice
 
@@ -39,8 +39,8 @@ class Silent:
     def refused(self, code: str) -> None: ...
     def step(self, seconds: float, batch: int) -> None: ...
 
-    def stage(self, stage: Stage, seconds: float) -> None:
-        self.stages.append(stage)
+    def block(self, times: BlockTimes) -> None:
+        self.stages += times
 
     def late(self, blocks: int) -> None:
         self.lates += blocks
@@ -79,6 +79,7 @@ def talk(
     start: Start | None = None,
     converter: StubConverter | None = None,
     limits: SessionLimits | None = None,
+    send_now: Callable[[bytes], bool] = lambda _payload: False,
 ) -> Talk:
     """Run ``script`` against a session whose outputs are read all the while."""
 
@@ -107,6 +108,7 @@ def talk(
             find_voice=find_voice,
             limits=limits or SessionLimits(),
             observer=observer,
+            send_now=send_now,
         )
         told = Talk(session, model, observer)
         reader = asyncio.create_task(told.read())
@@ -397,6 +399,47 @@ def test_fail_sends_what_was_converted_then_the_error() -> None:
     assert told.sent[-1].error is not None
     assert told.sent[-1].error.code is ErrorCode.SESSION_LIMIT
     assert len(told.audio()) <= 1280
+
+
+def test_audio_that_can_be_sent_at_once_overtakes_nothing() -> None:
+    way: list[Output] = []
+    accepted: list[bool] = []
+
+    def send_now(payload: bytes) -> bool:
+        accepted.append(len(accepted) % 3 != 1)
+        if accepted[-1]:
+            way.append(Output(payload))
+        return accepted[-1]
+
+    async def script(t: Talk) -> None:
+        t.sent = way
+        for start in range(0, 16000, 640):
+            await t.say(ramp(16000)[start : start + 640])
+            t.session.mark(Marker(start))
+            await asyncio.sleep(0.005)
+        t.session.end()
+
+    told = talk(script, send_now=send_now)
+    assert {True, False} == set(accepted)
+    assert np.abs(told.audio() - ramp(16000) * 0.5).max() < 1e-4
+    assert told.session.complete().sent_samples == 16000
+    samples = 0
+    for output in way:
+        samples += len(output.payload or b"") // 2
+        if isinstance(output.notice, MarkerReached):
+            assert output.notice.sent_ms == samples / 16
+
+
+def test_a_fault_while_handing_on_a_block_ends_the_session_with_an_error() -> None:
+    def send_now(_payload: bytes) -> bool:
+        raise RuntimeError("no")
+
+    async def script(t: Talk) -> None:
+        await t.say(ramp(3200))
+
+    told = talk(script, send_now=send_now)
+    assert told.sent[-1].error is not None
+    assert told.sent[-1].error.code is ErrorCode.INTERNAL_ERROR
 
 
 def test_a_last_word_stands_in_for_complete() -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fast_vc_service.home import find_home, temp_dir
-from fast_vc_service.settings import LoadedSettings, SettingsError, load_settings
+from fast_vc_service.settings import LoadedSettings, SettingsError, layers, load_settings
 
 Load = Callable[..., LoadedSettings]
 Patch = pytest.MonkeyPatch
@@ -162,8 +162,12 @@ def test_workers_is_refused_with_the_reason(
         ("drain_s", "nan", "a number from 0 to 3600, got 'nan'"),
         ("record", "perhaps", "true or false, got 'perhaps'"),
         ("log_level", "loud", "one of TRACE, DEBUG, INFO, WARNING, ERROR, got 'LOUD'"),
-        ("engine", "wrld", "one of world, passthrough, got 'wrld'"),
-        ("device", "cuda:7", "cpu, got 'cuda:7'"),
+        (
+            "engine",
+            "wrld",
+            "one of nano, world, passthrough, seedvc-tiny, seedvc-small, seedvc-base, got 'wrld'",
+        ),
+        ("device", "cuda:7", "one of cpu, cuda, got 'cuda:7'"),
         ("latency_ms", "soon", "a whole number from 20 to 10000, got 'soon'"),
     ],
 )
@@ -236,6 +240,21 @@ def test_relative_paths_hang_on_the_home(load: Load, home: Path, monkeypatch: Pa
     assert values.outputs_dir == Path("/elsewhere")
     assert values.models_dir == Path.home() / "models"
     assert values.voices_dir == home / "wavs/references"
+
+
+def test_a_home_without_voices_has_those_of_the_package(
+    load: Load, home: Path, monkeypatch: Patch
+) -> None:
+    packaged = home / "package" / "voices"
+    packaged.mkdir(parents=True)
+    monkeypatch.setattr(layers, "PACKAGED_VOICES", packaged)
+    loaded = load()
+    assert loaded.settings.voices_dir == packaged
+    assert "package" in loaded.sources["voices_dir"]
+    (home / "wavs/references").mkdir(parents=True)
+    assert load().settings.voices_dir == home / "wavs/references"
+    monkeypatch.setenv("FAST_VC_VOICES_DIR", "elsewhere")
+    assert load().settings.voices_dir == home / "elsewhere"
 
 
 def test_lists_come_from_yaml_or_from_commas(load: Load, home: Path, monkeypatch: Patch) -> None:

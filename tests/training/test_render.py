@@ -87,10 +87,10 @@ def test_run_resumes_without_repeating_or_changing_files(
     kokoro, whole, resumed = FakeKokoro(), tmp_path / "whole", tmp_path / "resumed"
     render.run(planner, kokoro, bank, whole, 2 / 3600)  # type: ignore[arg-type]
     render.run(planner, kokoro, bank, resumed, 1 / 3600)  # type: ignore[arg-type]
-    manifest = resumed / "manifest.jsonl"
+    manifest = resumed / "manifest-0.jsonl"
     manifest.write_text(manifest.read_text() + '{"index": 99, "cut by a cr')
     render.run(planner, kokoro, bank, resumed, 2 / 3600)  # type: ignore[arg-type]
-    assert manifest.read_text() == (whole / "manifest.jsonl").read_text()
+    assert manifest.read_text() == (whole / "manifest-0.jsonl").read_text()
     entries = [json.loads(line) for line in manifest.read_text().splitlines()]
     assert [entry["index"] for entry in entries] == list(range(len(entries)))
     speech, rate = soundfile.read(resumed / entries[0]["file"])

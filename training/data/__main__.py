@@ -33,7 +33,7 @@ def _render(args: argparse.Namespace) -> None:
         raise SystemExit(f"{settings} says other settings: use them, or another --out")
     planner = Planner(corpus.load(root / "text" / "corpus.jsonl"), bank, args.seed, args.styles)
     worker, workers = (int(number) for number in args.worker.split("/"))
-    run(planner, kokoro, bank, out, args.hours, worker, workers)
+    run(planner, kokoro, bank, out, args.hours, worker=worker, workers=workers)
 
 
 def _text(args: argparse.Namespace) -> None:

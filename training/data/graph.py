@@ -150,7 +150,7 @@ def _resize(a: dict[str, Any], x: Tensor, _roi: None, scales: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=factor, mode="linear", align_corners=False)
 
 
-def _stft(a: dict[str, Any], x: Tensor, hop: Tensor, window: Tensor, size: Tensor) -> Tensor:
+def _stft(_a: dict[str, Any], x: Tensor, hop: Tensor, window: Tensor, size: Tensor) -> Tensor:
     frames = x.reshape(x.shape[0], -1).unfold(1, int(size), int(hop)) * window
     parts = torch.view_as_real(torch.fft.rfft(frames)).clone()
     # The graph asks for imaginary > 0 to tell a phase of pi from one of -pi. The generator was
@@ -273,9 +273,7 @@ class TorchGraph:
                 raise UnsupportedError(f"operation {node.op_type} of {node.name}")
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
             names = list(node.input)
-            self._plan.append(
-                (_OPERATIONS[node.op_type], attributes, names, list(node.output))
-            )
+            self._plan.append((_OPERATIONS[node.op_type], attributes, names, list(node.output)))
             last |= dict.fromkeys(names, number)
         kept = {*self.outputs, *self._constants}
         self._free: list[list[str]] = [[] for _ in self._plan]

@@ -29,7 +29,7 @@ EVALUATION_EVERY = 25
 """One utterance in so many has a held-out text spoken by held-out voices."""
 
 NATIVE_PROSODY_SHARE = 0.7
-SPEAKERS = {"train": 800, "eval": 40}
+SPEAKERS = {"train": 250, "eval": 24}
 """Each speaker says several utterances, so that one can be the reference for another."""
 
 OWN_TIMBRE_SHARE = 0.35
@@ -174,6 +174,7 @@ def run(
     bank: VoiceBank,
     out: Path,
     hours: float,
+    *,
     worker: int = 0,
     workers: int = 1,
 ) -> None:

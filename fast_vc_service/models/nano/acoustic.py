@@ -138,7 +138,7 @@ def speaker_vector(embedding: Tensor, envelope: Tensor, mask: Tensor) -> Tensor:
         envelope: [B, N, MEMORY].
         mask: [B, N]; frames that count.
     """
-    bands = envelope.unflatten(-1, (STEP_FRAMES, BANDS_BELOW_7K6)).mean(2)
+    bands = envelope.reshape(*envelope.shape[:2], STEP_FRAMES, BANDS_BELOW_7K6).mean(2)
     loud = mask & (bands.mean(-1) > (LOWEST + 1.5 - CENTRE) / SPREAD)
     weight = torch.where(loud.any(1, keepdim=True), loud, mask)[..., None].to(bands.dtype)
     count = weight.sum(1).clamp(min=1)
@@ -163,7 +163,7 @@ class Attention(nn.Module):
             self.to_key.load_state_dict(self.to_query.state_dict())
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self._heads, -1)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], self._heads, -1).transpose(1, 2)
 
     def prepare(self, speaker: Speaker) -> tuple[Tensor, Tensor]:
         """Keys and values [B, heads, N, size]."""
@@ -200,9 +200,9 @@ def _run(
     return h, tuple(kept), first
 
 
-def _caches(blocks: nn.ModuleList, batch: int, width: int, device: torch.device | None) -> tuple[
-    Tensor, ...
-]:
+def _caches(
+    blocks: nn.ModuleList, batch: int, width: int, device: torch.device | None
+) -> tuple[Tensor, ...]:
     return tuple(
         torch.zeros(batch, block.cache_frames, width, device=device)
         for block in blocks
@@ -217,7 +217,9 @@ class Flow(nn.Module):
         super().__init__()
         width, size = config.flow_width, STEP_FRAMES * BANDS
         self.stem = nn.Linear(size + config.width, width)
-        self.time = nn.Sequential(nn.Linear(64, config.width), nn.SiLU(), nn.Linear(config.width, config.width))
+        self.time = nn.Sequential(
+            nn.Linear(64, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
+        )
         self.blocks = nn.ModuleList(
             ModulatedBlock(width, config.width, config.kernel) for _ in range(config.flow_blocks)
         )
@@ -343,6 +345,6 @@ class Acoustic(nn.Module):
             x = x + velocity / steps
             kept.append(new)
         detail = x * self.detail if steps else torch.zeros_like(mean)
-        out = restore(mean + detail).unflatten(-1, (STEP_FRAMES, BANDS)).flatten(1, 2)
+        out = restore(mean + detail).reshape(len(x), -1, BANDS)
         frames = state.frames + content.shape[1]
         return out, AcousticState(trunk, tuple(kept), frames)

@@ -1,13 +1,11 @@
-"""Content encoder: what is said and at which pitch, without who says it.
+"""Content encoder: what is said, without who says it.
 
 Log-mel frames (10 ms) are taken in pairs; everything behind runs at 50 frames a second. A narrow
 bottleneck feeds a classifier of phones, so it carries phonetic content and little of the speaker.
-Pitch comes from a second head, two values a frame.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -18,10 +16,6 @@ from fast_vc_service.models.nano.spectrum import MELS
 
 MELS_PER_FRAME = 2
 FRAME_S = 0.02
-
-F0_BINS = 128
-F0_MIN_HZ, F0_MAX_HZ = 50.0, 800.0
-_F0_STEP = math.log(F0_MAX_HZ / F0_MIN_HZ) / (F0_BINS - 1)
 
 
 @dataclass(frozen=True)
@@ -59,34 +53,14 @@ class ContentFrames:
     Attributes:
         bottleneck: [B, T, bottleneck], normalised.
         phones: [B, T, phones] logits.
-        f0: [B, 2 T, F0_BINS] logits over log F0.
-        voicing: [B, 2 T] logits.
     """
 
     bottleneck: Tensor
     phones: Tensor
-    f0: Tensor
-    voicing: Tensor
 
     def float(self) -> ContentFrames:
         """The same in float32."""
-        return ContentFrames(
-            self.bottleneck.float(), self.phones.float(), self.f0.float(), self.voicing.float()
-        )
-
-
-def f0_to_bin(f0_hz: Tensor) -> Tensor:
-    """Fractional bin of an F0 above zero."""
-    return torch.log(f0_hz.clamp(F0_MIN_HZ, F0_MAX_HZ) / F0_MIN_HZ) / _F0_STEP
-
-
-def f0_from_logits(logits: Tensor) -> Tensor:
-    """Hz [...] from logits [..., F0_BINS]: the mean around the most likely bin."""
-    best = logits.argmax(-1, keepdim=True)
-    offsets = torch.arange(-3, 4, device=logits.device)
-    near = (best + offsets).clamp(0, F0_BINS - 1)
-    weights = torch.softmax(logits.gather(-1, near), -1)
-    return F0_MIN_HZ * torch.exp((weights * near).sum(-1) * _F0_STEP)
+        return ContentFrames(self.bottleneck.float(), self.phones.float())
 
 
 class ContentEncoder(nn.Module):
@@ -106,7 +80,6 @@ class ContentEncoder(nn.Module):
         self.to_bottleneck = nn.Linear(config.width, config.bottleneck)
         self.bottleneck_norm = nn.LayerNorm(config.bottleneck, elementwise_affine=False)
         self.to_phones = nn.Linear(config.bottleneck, config.phones)
-        self.to_pitch = nn.Linear(config.width, MELS_PER_FRAME * (F0_BINS + 1))
 
     @property
     def delay_frames(self) -> int:
@@ -121,11 +94,7 @@ class ContentEncoder(nn.Module):
     def _heads(self, h: Tensor) -> ContentFrames:
         h = self.norm(h)
         bottleneck = self.bottleneck_norm(self.to_bottleneck(h))
-        batch, frames, _ = h.shape
-        pitch = self.to_pitch(h).reshape(batch, frames * MELS_PER_FRAME, F0_BINS + 1)
-        return ContentFrames(
-            bottleneck, self.to_phones(bottleneck), pitch[..., :F0_BINS], pitch[..., F0_BINS]
-        )
+        return ContentFrames(bottleneck, self.to_phones(bottleneck))
 
     def forward(self, mel: Tensor) -> ContentFrames:
         """All of a clip at once.

@@ -25,9 +25,10 @@ from fast_vc_service.models.nano.acoustic import (
     euler_times,
     prosody,
 )
-from fast_vc_service.models.nano.content import ContentState, f0_from_logits
+from fast_vc_service.models.nano.content import ContentState
 from fast_vc_service.models.nano.level import Level, follow
 from fast_vc_service.models.nano.load import Networks
+from fast_vc_service.models.nano.melody import MelodyState, f0_from_logits
 from fast_vc_service.models.nano.tree import join, split
 from fast_vc_service.models.nano.vocoder import VocoderState
 from fast_vc_service.models.nano.voice import FAMILY, Target, make_voice
@@ -56,18 +57,20 @@ class Past:
     Attributes:
         samples: [1, history] of the log-mel.
         content: Of the content encoder.
+        melody: Of the pitch tracker.
         energy: [1, 2 * content look-ahead], of frames whose content is still to come.
         acoustic: Of the acoustic model.
-        melody: [1, 2 * acoustic look-ahead, 3], F0, voicing and gate of frames still to come.
+        unsung: [1, 2 * acoustic look-ahead, 3], F0, voicing and gate of frames still to come.
         vocoder: Of the vocoder.
         late: [1, pad], speech that waits for the declared delay.
     """
 
     samples: Tensor
     content: ContentState
+    melody: MelodyState
     energy: Tensor
     acoustic: AcousticState
-    melody: Tensor
+    unsung: Tensor
     vocoder: VocoderState
     late: Tensor
 
@@ -103,7 +106,7 @@ class NanoConverter:
     """Weights and geometry; see the contract.
 
     Raises:
-        ValueError: ``block_ms`` is not a positive multiple of 20.
+        ValueError: ``block_ms`` is not a positive multiple of 20, or the networks do not fit.
     """
 
     family = FAMILY
@@ -118,6 +121,8 @@ class NanoConverter:
         self._networks = networks
         self._steps = steps
         self._device = networks.device
+        if networks.melody.delay_frames != STEP_FRAMES * networks.content.delay_frames:
+            raise ValueError("pitch and content must come equally late")
         ahead = networks.content.delay_frames + networks.acoustic.delay_frames
         exact = ahead * _QUANTUM_OUT + vocoder.DELAY_SAMPLES
         quanta = -(-exact // _QUANTUM_OUT)
@@ -129,7 +134,7 @@ class NanoConverter:
 
     def make_voice(self, name: str, audio: FloatArray, sample_rate: int) -> Voice:
         """Derive a voice from a clip ``[samples]`` of 1 to 30 s; see :func:`voice.make_voice`."""
-        return make_voice(name, audio, sample_rate, self._networks.reader, self._networks.campplus)
+        return make_voice(name, audio, sample_rate, self._networks, self._steps)
 
     def new_state(self, voice: Voice, pitch_shift: float = 0.0, seed: int = 0) -> NanoState:
         """Make the state of a new session; ``pitch_shift`` in semitones."""
@@ -165,12 +170,14 @@ class NanoConverter:
         frames = self.block // BLOCK_QUANTUM
         ahead = self._networks.acoustic.delay_frames
 
-        mel, samples = spectrum.log_mel(torch.from_numpy(heard).to(self._device), past.samples)
+        samples = torch.from_numpy(heard).to(self._device)
+        mel, history = spectrum.log_mel(samples, past.samples)
         content, content_state = self._networks.content.stream(mel, past.content)
+        pitch, voicing, melody_state = self._networks.melody.stream(samples, past.melody)
         energies = torch.cat([past.energy, spectrum.frame_energy(mel)], 1)
         energy = energies[:, : 2 * frames]
-        f0 = f0_from_logits(content.f0)
-        voicing = torch.sigmoid(8 * content.voicing)
+        f0 = f0_from_logits(pitch)
+        voicing = torch.sigmoid(4 * voicing)
         learned = [
             _listen(state, row_f0, row_voicing, row_energy)
             for state, row_f0, row_voicing, row_energy in zip(
@@ -195,20 +202,22 @@ class NanoConverter:
             past.acoustic,
         )
         gate = _GATE_SLOPE * (energy - _GATE_LOG).clamp(max=0)
-        melody = torch.cat([past.melody, torch.stack([f0, voicing, gate], -1)], 1)
+        melody = torch.cat([past.unsung, torch.stack([f0, voicing, gate], -1)], 1)
         now = melody[:, : 2 * frames]
-        bands = (made + level[..., None] + now[..., 2:]).clamp(min=math.log(envelope.FLOOR))
+        correction = torch.stack([state.target.correction for state in own]).to(self._device)
+        bands = made + correction + level[..., None] + now[..., 2:]
         hiss = self._stack(
             [excitation.noise(state.seed, 2 * state.frame, 2 * frames) for state in own]
         )
         speech, vocoder_state = self._networks.vocoder.stream(
-            bands, now[..., 0], now[..., 1], hiss, past.vocoder
+            bands.clamp(min=math.log(envelope.FLOOR)), now[..., 0], now[..., 1], hiss, past.vocoder
         )
         line = torch.cat([past.late, speech], 1)
         out = _limit(line[:, : speech.shape[1]])
         new = Past(
-            samples,
+            history,
             content_state,
+            melody_state,
             energies[:, 2 * frames :],
             acoustic_state,
             melody[:, melody.shape[1] - 2 * ahead :],
@@ -239,6 +248,7 @@ class NanoConverter:
         return Past(
             torch.zeros(1, spectrum.HISTORY_SAMPLES, device=device),
             networks.content.new_state(1, device),
+            networks.melody.new_state(1, device),
             torch.full((1, 2 * networks.content.delay_frames), spectrum.SILENCE, device=device),
             networks.acoustic.new_state(1, self._steps, device),
             torch.zeros(1, 2 * networks.acoustic.delay_frames, 3, device=device),

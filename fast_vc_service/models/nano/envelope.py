@@ -34,7 +34,7 @@ def _mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
 @cache
 def filters() -> NDArray[np.float64]:
     """Triangles of unit sum [BANDS, FFT_SIZE / 2 + 1] on the HTK mel scale, 60 Hz to 12 kHz."""
-    bins = _mel(np.fft.rfftfreq(FFT_SIZE, 1 / SAMPLE_RATE_HZ))
+    bins = _mel(np.fft.rfftfreq(FFT_SIZE, 1 / SAMPLE_RATE_HZ).astype(np.float64))
     low, high = _mel(np.asarray([_LOW_HZ, _HIGH_HZ]))
     edges = np.linspace(low, high, BANDS + 2)
     rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]

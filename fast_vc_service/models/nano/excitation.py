@@ -14,7 +14,6 @@ from torch import Tensor
 
 from fast_vc_service.models.nano.envelope import HOP_SAMPLES, SAMPLE_RATE_HZ
 
-_HIGHEST_HARMONIC_HZ = 0.48 * SAMPLE_RATE_HZ
 _UINT64 = 1 << 64
 
 
@@ -36,7 +35,7 @@ def pulses(f0_before: Tensor, f0_hz: Tensor, phase: Tensor) -> tuple[Tensor, Ten
     f0 = f0.reshape(len(f0), -1)
     cycles = phase[:, None] + torch.cumsum(f0 / SAMPLE_RATE_HZ, 1)
     # A sum of n cosines of equal amplitude, in closed form; n fades in and out as F0 glides.
-    harmonics = _HIGHEST_HARMONIC_HZ / f0
+    harmonics = SAMPLE_RATE_HZ / 2 / f0 - 1  # the one that fades stays below Nyquist, too
     whole = torch.floor(harmonics)
     angle = math.pi * (cycles - torch.round(cycles))
     sine = torch.sin(angle)
@@ -49,7 +48,7 @@ def pulses(f0_before: Tensor, f0_hz: Tensor, phase: Tensor) -> tuple[Tensor, Ten
 
 
 def noise(seed: int, frame: int, frames: int) -> Tensor:
-    """White noise of unit variance [HOP_SAMPLES * frames] for the absolute frames from ``frame``."""
+    """White noise of unit variance [HOP_SAMPLES * frames] from an absolute frame on."""
     draws = [
         np.random.Philox(key=[seed % _UINT64, number % _UINT64]).random_raw(HOP_SAMPLES)
         for number in range(frame, frame + frames)

@@ -29,7 +29,7 @@ class ConvBlock(nn.Module):
 
     def _change(self, joined: Tensor, modulation: Tensor | None = None) -> Tensor:
         h = self.norm(self.depthwise(joined.transpose(1, 2)).transpose(1, 2))
-        scale = self.scale
+        scale: Tensor = self.scale
         if modulation is not None:
             stretch, shift, gate = modulation.chunk(3, -1)
             h = h * (1 + stretch) + shift

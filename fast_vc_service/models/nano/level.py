@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-NEUTRAL = -2.6
+NEUTRAL = -2.8
 """Log energy (:func:`spectrum.frame_energy`) of voiced frames assumed until some were heard."""
 
 _PRIOR_S = 0.5
@@ -28,9 +28,7 @@ class Level:
     heard_s: float = _PRIOR_S
 
 
-def follow(
-    level: Level, energy: npt.NDArray[np.floating], voiced: npt.NDArray[np.bool_]
-) -> Level:
+def follow(level: Level, energy: npt.NDArray[np.floating], voiced: npt.NDArray[np.bool_]) -> Level:
     """Learn from the next frames of 10 ms; the same however they are cut into calls."""
     mean, heard_s = level.mean, level.heard_s
     for value in energy[voiced].tolist():

@@ -16,7 +16,11 @@ from fast_vc_service.models.campplus import CampPlus, load_campplus
 from fast_vc_service.models.checkpoint import CheckpointError
 from fast_vc_service.models.nano.acoustic import Acoustic, AcousticConfig
 from fast_vc_service.models.nano.content import ContentConfig, ContentEncoder
+from fast_vc_service.models.nano.melody import Melody, MelodyConfig
 from fast_vc_service.models.nano.vocoder import Vocoder, VocoderConfig
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""The weights that ship with the package."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -47,13 +51,14 @@ class Networks:
     """All that ``nano`` needs, loaded.
 
     Attributes:
-        content, acoustic, vocoder: On ``device``, for sessions.
+        content, melody, acoustic, vocoder: On ``device``, for sessions.
         reader: The content encoder on the CPU, for references.
         campplus: On the CPU, for references.
         device: Where sessions run.
     """
 
     content: ContentEncoder
+    melody: Melody
     acoustic: Acoustic
     vocoder: Vocoder
     reader: ContentEncoder
@@ -62,7 +67,7 @@ class Networks:
 
 
 def load_networks(folder: Path, device: torch.device) -> Networks:
-    """Load ``content``, ``acoustic``, ``vocoder`` and ``campplus.safetensors`` of a folder.
+    """Load ``content``, ``melody``, ``acoustic``, ``vocoder`` and ``campplus.safetensors``.
 
     Raises:
         WeightsError: One is missing, damaged or of something else.
@@ -74,6 +79,7 @@ def load_networks(folder: Path, device: torch.device) -> Networks:
         raise WeightsError(str(error)) from error
     return Networks(
         load_content(folder / "content.safetensors").to(device),
+        load_melody(folder / "melody.safetensors").to(device),
         load_acoustic(folder / "acoustic.safetensors").to(device),
         load_vocoder(folder / "vocoder.safetensors").to(device),
         reader,
@@ -89,6 +95,15 @@ def load_content(path: Path) -> ContentEncoder:
         WeightsError: see there.
     """
     return _load(path, ContentConfig, ContentEncoder)
+
+
+def load_melody(path: Path) -> Melody:
+    """The pitch tracker.
+
+    Raises:
+        WeightsError: see there.
+    """
+    return _load(path, MelodyConfig, Melody)
 
 
 def load_acoustic(path: Path) -> Acoustic:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyworld
 
-from fast_vc_service.models.nano.content import F0_MAX_HZ, F0_MIN_HZ
+from fast_vc_service.models.nano.melody import F0_MAX_HZ, F0_MIN_HZ
 from fast_vc_service.models.nano.spectrum import HOP_SAMPLES, SAMPLE_RATE_HZ
 
 VOICED, UNVOICED, UNSURE = 1, 0, -1

@@ -37,21 +37,24 @@ def _mel_to_hz(mel: Tensor) -> Tensor:
     )
 
 
-@cache
-def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Window [WINDOW_SAMPLES] and mel filters [MELS, bins] (Slaney's scale, unit peak)."""
+def window() -> Tensor:
+    """[WINDOW_SAMPLES], scaled so that a full-scale sine has magnitude 1."""
     rise = torch.hann_window(2 * RISE_SAMPLES)[:RISE_SAMPLES]
     fall_samples = WINDOW_SAMPLES - RISE_SAMPLES
     fall = torch.hann_window(2 * fall_samples)[fall_samples:]
-    window = torch.cat([rise, fall])
-    window = 2 * window / window.sum()
+    both = torch.cat([rise, fall])
+    return 2 * both / both.sum()
 
+
+@cache
+def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Window and mel filters [MELS, bins] (Slaney's scale, unit peak)."""
     bins = torch.fft.rfftfreq(WINDOW_SAMPLES, 1 / SAMPLE_RATE_HZ)
     edges = _mel_to_hz(torch.linspace(0, _hz_to_mel(SAMPLE_RATE_HZ / 2), MELS + 2))
     rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
     filters = torch.minimum(rising, falling).clamp(min=0)
-    return window.to(device), filters.to(device)
+    return window().to(device), filters.to(device)
 
 
 def log_mel(samples: Tensor, history: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -67,9 +70,9 @@ def log_mel(samples: Tensor, history: Tensor | None = None) -> tuple[Tensor, Ten
     """
     if history is None:
         history = samples.new_zeros(samples.shape[0], HISTORY_SAMPLES)
-    window, filters = _constants(samples.device)
+    shape, filters = _constants(samples.device)
     joined = torch.cat([history, samples], dim=1)
-    frames = joined.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES) * window
+    frames = joined.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES) * shape
     power = torch.fft.rfft(frames).abs().square()
     mel = torch.sqrt(power @ filters.T)
     return torch.log(mel + FLOOR), joined[:, joined.shape[1] - HISTORY_SAMPLES :]

@@ -87,11 +87,12 @@ def minimum_phase(log_gain: Tensor) -> Tensor:
         ],
         -1,
     )
-    return torch.fft.rfft(odd).imag
+    phase: Tensor = torch.fft.rfft(odd).imag
+    return phase
 
 
 def hold_f0(f0_hz: Tensor, voicing: Tensor, before: Tensor) -> Tensor:
-    """F0 [B, T] with the last voiced value kept through unvoiced frames (``before`` [B] at first)."""
+    """F0 [B, T], the last voiced value (at first ``before`` [B]) kept where unvoiced."""
     values = torch.cat([before[:, None], f0_hz], 1)
     sure = torch.cat([torch.ones_like(before[:, None]), (voicing > 0.5) & (f0_hz > 0)], 1)
     positions = torch.arange(values.shape[1], device=values.device) * (sure > 0)

@@ -11,17 +11,18 @@ from torch import Tensor
 
 from fast_vc_service.audio.resample import resample
 from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray, Voice
-from fast_vc_service.models.campplus import CampPlus
 from fast_vc_service.models.nano import envelope
 from fast_vc_service.models.nano.acoustic import (
     GLOBAL,
     MEMORY,
     STEP_FRAMES,
     Speaker,
+    euler_times,
     normalise,
+    prosody,
     speaker_vector,
 )
-from fast_vc_service.models.nano.content import ContentEncoder
+from fast_vc_service.models.nano.load import Networks
 from fast_vc_service.models.nano.pitch import VOICED, pitch
 from fast_vc_service.models.nano.spectrum import HOP_SAMPLES, frame_energy, log_mel
 
@@ -41,6 +42,7 @@ _SILENCE = 1e-3  # -60 dBFS
 _CLIPPED = 0.999
 _QUIET_BELOW_LEVEL = 4.0  # nepers; frames further down lend nothing
 _NOISY_DB = 15.0
+_MOST_CORRECTED = 1.2  # nepers, about 10 dB
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,12 @@ class Target:
     Attributes:
         speaker: For the acoustic model, a batch of one.
         median_log_f0: Natural logarithm of Hz.
+        correction: [1, BANDS] log amplitudes, what the acoustic model misses of the voice.
     """
 
     speaker: Speaker
     median_log_f0: float
+    correction: Tensor
 
     @classmethod
     def of(cls, voice: Voice) -> Target:
@@ -68,16 +72,16 @@ class Target:
                 "make it anew from its reference clip"
             )
         try:
-            vector, content, frames, mask, register = (
+            vector, content, frames, mask, register, correction = (
                 torch.from_numpy(np.asarray(voice.features[name], np.float32))
-                for name in ("vector", "content", "envelope", "mask", "register")
+                for name in ("vector", "content", "envelope", "mask", "register", "correction")
             )
         except KeyError as error:
             raise ValueError(f"voice {voice.name!r} has no {error}: make it anew") from error
         if vector.shape != (GLOBAL,) or frames.shape != (MEMORY_FRAMES, MEMORY):
             raise ValueError(f"voice {voice.name!r} is of another version: make it anew")
         speaker = Speaker(vector[None], content[None], frames[None], mask[None] > 0)
-        return cls(speaker, float(register[0]))
+        return cls(speaker, float(register[0]), correction[None])
 
     def on(self, device: torch.device) -> Speaker:
         """The speaker on another device."""
@@ -85,13 +89,21 @@ class Target:
 
 
 def make_voice(
-    name: str, audio: FloatArray, sample_rate: int, encoder: ContentEncoder, campplus: CampPlus
+    name: str, audio: FloatArray, sample_rate: int, networks: Networks, steps: int
 ) -> Voice:
     """Derive a voice from ``audio`` ``[samples]``; doubts about it are logged.
+
+    Args:
+        name: What it is chosen by.
+        audio: The reference clip.
+        sample_rate: Hz.
+        networks: Those that will speak.
+        steps: Euler steps with which they will.
 
     Raises:
         ValueError: Too short, silent, or with too little voiced speech.
     """
+    encoder, campplus = networks.reader, networks.campplus
     speech = resample(audio[: int(LONGEST_S * sample_rate)], sample_rate, SAMPLE_RATE_IN)
     seconds = len(audio) / sample_rate
     if seconds < SHORTEST_S:
@@ -121,6 +133,7 @@ def make_voice(
 
     wide = resample(speech, SAMPLE_RATE_IN, envelope.SAMPLE_RATE_HZ)
     frames = envelope.envelope(wide.astype(np.float32), f0)[:, : envelope.BANDS_BELOW_7K6] - level
+    frames = frames[: len(frames) // STEP_FRAMES * STEP_FRAMES]
     memory = normalise(torch.from_numpy(frames)).reshape(-1, MEMORY)
     memory, content = memory[: len(content)], content[: len(memory)]
     chosen = _choose(energy.reshape(-1, STEP_FRAMES).mean(1)[: len(memory)], level)
@@ -133,17 +146,64 @@ def make_voice(
     vector = speaker_vector(
         campplus.embed(torch.from_numpy(speech))[None], memory[None], everything
     )[0]
-    register = np.asarray([np.median(np.log(f0[voiced]))], np.float32)
+    speaker = Speaker(vector[None], said[None], kept[None], mask[None])
+    beside = prosody(
+        energy[None, : len(frames)] - level,
+        torch.from_numpy(f0[None, : len(frames)]),
+        torch.from_numpy(voiced[None, : len(frames)].astype(np.float32)),
+    )
+    features = {
+        "vector": vector,
+        "content": said,
+        "envelope": kept,
+        "mask": mask,
+        "register": torch.tensor([float(np.median(np.log(f0[voiced])))]),
+        "correction": _correct(
+            networks, steps, speaker, content=content, beside=beside, true=frames
+        ),
+    }
     return Voice(
-        name,
-        FAMILY,
-        {
-            "vector": vector.numpy(),
-            "content": said.numpy().astype(np.float16),
-            "envelope": kept.numpy().astype(np.float16),
-            "mask": mask.numpy().astype(np.float16),
-            "register": register,
-        },
+        name, FAMILY, {key: value.numpy().astype(np.float16) for key, value in features.items()}
+    )
+
+
+@torch.no_grad()
+def _correct(
+    networks: Networks,
+    steps: int,
+    speaker: Speaker,
+    *,
+    content: Tensor,
+    beside: Tensor,
+    true: FloatArray,
+) -> Tensor:
+    """What the networks miss of a voice's long-term spectrum: log amplitudes [BANDS] to add.
+
+    They say the reference again in its own voice; where what they make differs from it on average,
+    they will differ alike on other words. Bands that 16 kHz speech does not fill follow the last
+    that it does.
+    """
+    acoustic, device = networks.acoustic, networks.device
+    late = acoustic.delay_frames
+    padded = torch.nn.functional.pad(content[None], (0, 0, 0, late)).to(device)
+    melody = torch.nn.functional.pad(beside, (0, 0, 0, late)).to(device)
+    noise = torch.zeros(1, padded.shape[1], STEP_FRAMES * envelope.BANDS, device=device)
+    made, _ = acoustic.stream(
+        padded,
+        melody,
+        noise,
+        acoustic.prepare(
+            Speaker(*(getattr(speaker, part.name).to(device) for part in fields(Speaker))),
+            euler_times(steps, 1, device),
+        ),
+        acoustic.new_state(1, steps, device),
+    )
+    own = made[0, STEP_FRAMES * late :, : true.shape[1]].cpu().numpy()[: len(true)]
+    loud = true.mean(1) > true.mean(1).max() - _QUIET_BELOW_LEVEL
+    missing = np.clip((true - own)[loud].mean(0), -_MOST_CORRECTED, _MOST_CORRECTED)
+    smooth = np.convolve(np.pad(missing, 2, mode="edge"), np.ones(5) / 5, "valid")
+    return torch.from_numpy(
+        np.pad(smooth, (0, envelope.BANDS - len(smooth)), mode="edge").astype(np.float32)
     )
 
 
@@ -155,9 +215,7 @@ def _choose(energy: Tensor, level: float) -> Tensor:
     return loud[torch.linspace(0, len(loud) - 1, MEMORY_FRAMES).long()]
 
 
-def _doubts(
-    audio: FloatArray, seconds: float, energy: FloatArray, level: float
-) -> list[str]:
+def _doubts(audio: FloatArray, seconds: float, energy: FloatArray, level: float) -> list[str]:
     """What is wrong with a clip that can still be used."""
     found = []
     if seconds < ENOUGH_S:

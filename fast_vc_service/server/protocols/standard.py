@@ -163,9 +163,9 @@ def bit_depth(fields: Fields, name: str) -> int:
     return fields.choice(name, 16, BIT_DEPTHS, "convert the samples before sending")
 
 
-def frame_duration_ms(fields: Fields) -> int:
-    """Return the announced packet duration; only a hint, hence rounded."""
-    return round(fields.number("opus_frame_duration", 20, *FRAME_DURATIONS_MS))
+def frame_duration_ms(fields: Fields) -> float:
+    """Return the announced packet duration; a hint, so no more than in a packet's range."""
+    return fields.number("opus_frame_duration", 20, *FRAME_DURATIONS_MS)
 
 
 def _check_type(message: JsonObject) -> None:

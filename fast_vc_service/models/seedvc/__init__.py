@@ -1,0 +1,1 @@
+"""The ``seedvc`` family: content encoder, flow-matching transformer and vocoder of Seed-VC."""

@@ -1,0 +1,291 @@
+"""The ``seedvc`` window model: content, condition, flow and vocoder over one window.
+
+``engine/window.py`` makes a stream of it. Between windows it keeps little: where the harmonic
+source's phase stood, and the source's register. Noise belongs to a place in the stream, so
+overlapping windows see the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fast_vc_service.audio.loudness import mix_rms
+from fast_vc_service.audio.pitch import Register, track
+from fast_vc_service.contract import BLOCK_QUANTUM, SAMPLE_RATE_IN, FloatArray, Voice
+from fast_vc_service.models.gate import gains
+from fast_vc_service.models.seedvc import hift
+from fast_vc_service.models.seedvc.dit import Conditioning
+from fast_vc_service.models.seedvc.f0 import shifted
+from fast_vc_service.models.seedvc.networks import Networks
+from fast_vc_service.models.seedvc.noise import noise_at
+from fast_vc_service.models.seedvc.options import SeedVcOptions
+from fast_vc_service.models.seedvc.sampler import Sampler, stacked
+from fast_vc_service.models.seedvc.voice import Prompt, make_voice, prompt_of
+from fast_vc_service.models.silero.vad import load_vad
+
+SEARCH = 320
+"""Samples at 16 kHz of the SOLA search: 20 ms, one period of the lowest voices."""
+
+_PITCH_HOP = 160
+_SEMITONE = math.log(2.0) / 12.0
+
+
+@dataclass(frozen=True)
+class SeedVcMemory:
+    """What one session keeps between windows.
+
+    Attributes:
+        prompt: Of the voice spoken in.
+        pitch_shift: Semitones on top (presets with F0).
+        seed: Chooses noise and harmonic phases.
+        register: F0 of the source so far (presets with F0).
+        cycles: Phase of the harmonic source's fundamental at ``heard``, in cycles (HiFT).
+        heard: Absolute output sample that ``cycles`` belongs to; None before the first window.
+    """
+
+    prompt: Prompt = field(repr=False)
+    pitch_shift: float
+    seed: int
+    register: Register = field(default_factory=Register)
+    cycles: float = 0.0
+    heard: int | None = None
+
+
+class SeedVcModel:
+    """A window model (see ``engine/window.py``) of one preset.
+
+    Args:
+        networks: In eval mode on their device.
+        options: How they are driven.
+        family: Name of the family; voices of one are not those of another.
+    """
+
+    def __init__(self, networks: Networks, options: SeedVcOptions, family: str) -> None:
+        self.family = family
+        self.networks = networks
+        self.options = options
+        self.sample_rate_out = networks.preset.mel.sample_rate
+        self._hop = networks.preset.mel.hop
+        self._sample = Sampler(networks.dit, options.steps, options.guidance)
+        vocoder = networks.vocoder
+        self._margin = (
+            hift.RECEPTIVE if isinstance(vocoder, hift.HiFT) else vocoder.config.receptive
+        )
+
+    @property
+    def overlap(self) -> int:
+        """Samples at 16 kHz before the new ones that joining blocks needs too."""
+        return _units(self.options.crossfade_ms) * BLOCK_QUANTUM + SEARCH
+
+    def make_voice(self, name: str, audio: FloatArray, sample_rate: int) -> Voice:
+        """Derive a voice from a clip of a second or more; see :func:`voice.make_voice`."""
+        return make_voice(
+            self.networks,
+            self.family,
+            name,
+            audio,
+            sample_rate,
+            prompt_s=self.options.prompt_s,
+        )
+
+    def new_memory(self, voice: Voice, pitch_shift: float, seed: int) -> SeedVcMemory:
+        """Make the memory of a new session; ``pitch_shift`` in semitones."""
+        return SeedVcMemory(prompt_of(self.networks, voice), pitch_shift, seed)
+
+    def retarget(self, memory: SeedVcMemory, voice: Voice, pitch_shift: float) -> SeedVcMemory:
+        """Return ``memory`` with another voice; the blocks' cross-fade hides the change."""
+        return replace(memory, prompt=prompt_of(self.networks, voice), pitch_shift=pitch_shift)
+
+    @torch.inference_mode()
+    def convert(
+        self,
+        windows: FloatArray,
+        new_samples: int,
+        right_samples: int,
+        memories: Sequence[SeedVcMemory],
+        positions: Sequence[int],
+    ) -> tuple[FloatArray, list[SeedVcMemory]]:
+        """Convert one window for each of B sessions in one batch.
+
+        Args:
+            windows: ``[B, W]`` at 16 kHz, W a multiple of 320.
+            new_samples: How many of the newest samples no earlier window held.
+            right_samples: How many of the newest samples are look-ahead only.
+            memories: B memories.
+            positions: Absolute index of each window's first sample, multiples of 320.
+
+        Returns:
+            ``[B, W * sample_rate_out / 16000]``, filled from :attr:`overlap` before what is new on
+            (older samples are zeros), and B new memories.
+        """
+        seen = self._seen(windows.shape[1])
+        frames = int(seen * self.sample_rate_out / (SAMPLE_RATE_IN * self._hop))
+        ends = [self._out(position + windows.shape[1]) for position in positions]
+        audio = torch.from_numpy(windows).to(self.networks.device)
+
+        f0_hz = None
+        if self.networks.pitch is not None:
+            f0_hz = self.networks.pitch.f0(audio[:, -seen:])
+        mel = self._mel(audio, seen, frames, memories=memories, ends=ends, f0_hz=f0_hz)
+
+        kept = self._out(new_samples + right_samples + self.overlap) + 1
+        tail = min(frames, -(-kept // self._hop) + self._margin)
+        joins = [end - self._out(right_samples + self.overlap - SEARCH // 2) for end in ends]
+        wave, cycles = self._vocoded(mel[:, :, -tail:], memories, ends, joins)
+        heard = wave[:, -min(kept, wave.shape[1]) :].cpu().numpy()
+
+        out = np.zeros((len(windows), self._out(windows.shape[1])), np.float32)
+        out[:, out.shape[1] - heard.shape[1] :] = heard
+        if self.options.loudness_mix:
+            for row, window in enumerate(windows):
+                out[row] = self._mixed(out[row], window, heard.shape[1])
+        if self.options.gate:
+            self._shut(out, audio, positions)
+        # The register learns from this window for the next one, when all is computed.
+        new = slice(
+            (seen - right_samples - new_samples) // _PITCH_HOP,
+            (seen - right_samples) // _PITCH_HOP,
+        )
+        tracks = None if f0_hz is None else f0_hz[:, new].cpu().numpy()
+        return out, [
+            replace(
+                memory,
+                register=memory.register
+                if tracks is None
+                else track(memory.register, tracks[row], _PITCH_HOP / SAMPLE_RATE_IN),
+                cycles=cycles[row],
+                heard=joins[row],
+            )
+            for row, memory in enumerate(memories)
+        ]
+
+    def _mel(
+        self,
+        audio: Tensor,
+        seen: int,
+        frames: int,
+        *,
+        memories: Sequence[SeedVcMemory],
+        ends: Sequence[int],
+        f0_hz: Tensor | None,
+    ) -> Tensor:
+        """Mel ``[B, mels, frames]`` of the newest ``seen`` samples of ``audio``."""
+        networks, device = self.networks, audio.device
+        prompts = [memory.prompt for memory in memories]
+        first = [(end - frames * self._hop + self._hop // 2) // self._hop for end in ends]
+        noise = np.stack(
+            [
+                noise_at(memory.seed, start, frames, networks.preset.mel.bins)
+                for memory, start in zip(memories, first, strict=True)
+            ]
+        )
+        target_f0 = None
+        if f0_hz is not None:
+            moves = torch.tensor([self._move(memory) for memory in memories], device=device)
+            target_f0 = shifted(f0_hz, log_offset=moves[:, None])
+        with self._autocast():
+            content = networks.content(audio)
+            unheard = (audio.shape[1] - seen) // BLOCK_QUANTUM
+            lengths = torch.full((len(memories),), frames)
+            mu = networks.regulator(content[:, unheard:], lengths, target_f0)
+            none = torch.zeros(len(memories), networks.preset.mel.bins, frames, device=device)
+            style = torch.cat([prompt.style for prompt in prompts])
+            source = networks.dit.condition(none, mu, style)
+            prompt = stacked([prompt.conditioning for prompt in prompts])
+            condition = Conditioning(torch.cat([prompt.frames, source.frames], dim=1), prompt.style)
+            mel = self._sample(torch.from_numpy(noise).to(device), condition)
+        return mel.float()
+
+    def _vocoded(
+        self,
+        mel: Tensor,
+        memories: Sequence[SeedVcMemory],
+        ends: Sequence[int],
+        joins: Sequence[int],
+    ) -> tuple[Tensor, list[float]]:
+        """Wave ``[B, 256 T]`` or alike, and the source's phase at each join, in cycles."""
+        vocoder = self.networks.vocoder
+        if not isinstance(vocoder, hift.HiFT):
+            return vocoder(mel), [0.0] * len(memories)
+        f0 = vocoder.f0(mel)
+        cycles = hift.cycles(f0)[:, 0].double()
+        samples = cycles.shape[1]
+        # Where the block before went on: its phase there fixes the phase everywhere.
+        offsets, noises = [], []
+        for row, (memory, end) in enumerate(zip(memories, ends, strict=True)):
+            begin = end - samples
+            place = -1 if memory.heard is None else memory.heard - begin
+            known = cycles[row, place - 1] if 0 < place <= samples else cycles.new_zeros(())
+            offsets.append(memory.cycles - known)
+            noises.append(noise_at(memory.seed, begin, samples, hift.HARMONICS))
+        start = torch.stack(offsets)
+        multiples = torch.arange(1, hift.HARMONICS + 1, device=mel.device)
+        fixed = torch.from_numpy(np.stack([_phases(memory.seed) for memory in memories]))
+        turns = torch.remainder(start[:, None] * multiples, 1.0).float()
+        phases = fixed.to(mel.device) + 2 * math.pi * turns
+        noise = torch.from_numpy(np.stack(noises)).to(mel.device)
+        wave: Tensor = vocoder(mel, vocoder.source(f0, phases, noise))
+        at_join = torch.stack(
+            [
+                torch.remainder(start[row] + cycles[row, join - (end - samples) - 1], 1.0)
+                for row, (join, end) in enumerate(zip(joins, ends, strict=True))
+            ]
+        )
+        return wave, at_join.tolist()
+
+    def _seen(self, window: int) -> int:
+        """Samples of a window that the transformer sees."""
+        unseen = _units(self.options.context_ms) - _units(self.options.dit_context_ms)
+        return window - unseen * BLOCK_QUANTUM
+
+    def _move(self, memory: SeedVcMemory) -> float:
+        """Natural-log distance by which the source's F0 is moved."""
+        move = memory.pitch_shift * _SEMITONE
+        if self.options.register_match and memory.prompt.log_f0 is not None:
+            move += memory.prompt.log_f0 - memory.register.median_log_f0
+        return move
+
+    def _shut(self, out: FloatArray, audio: Tensor, positions: Sequence[int]) -> None:
+        """Silence ``out`` where nobody speaks in the windows."""
+        vad = load_vad(audio.device)
+        opened = gains(vad, audio, positions, hangover_ms=self.options.hangover_ms)
+        places = np.arange(out.shape[1]) * (SAMPLE_RATE_IN / self.sample_rate_out)
+        for row, gain in enumerate(opened):
+            out[row] *= np.interp(places, np.arange(len(gain)), gain).astype(np.float32)
+
+    def _mixed(self, out: FloatArray, window: FloatArray, kept: int) -> FloatArray:
+        """Give the newest ``kept`` samples the loudness contour of the window."""
+        mixed = mix_rms(
+            out, self.sample_rate_out, window, SAMPLE_RATE_IN, self.options.loudness_mix
+        )
+        mixed[: len(mixed) - kept] = 0.0
+        return np.clip(mixed, -1.0, 1.0)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.options.precision == "float32":
+            return nullcontext()
+        dtype = torch.bfloat16 if self.options.precision == "bfloat16" else torch.float16
+        return torch.autocast(self.networks.device.type, dtype)
+
+    def _out(self, samples: int) -> int:
+        return samples * self.sample_rate_out // SAMPLE_RATE_IN
+
+
+def _phases(seed: int) -> FloatArray:
+    """Initial phase of each harmonic in radians; that of the fundamental is 0."""
+    phases = np.random.Generator(np.random.PCG64([seed, hift.HARMONICS])).uniform(
+        -np.pi, np.pi, hift.HARMONICS
+    )
+    phases[0] = 0.0
+    return phases.astype(np.float32)
+
+
+def _units(milliseconds: int) -> int:
+    return milliseconds * SAMPLE_RATE_IN // (1000 * BLOCK_QUANTUM)

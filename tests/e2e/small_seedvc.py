@@ -1,0 +1,26 @@
+"""``fast-vc`` whose engine ``seedvc-tiny`` has small networks with generated weights."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from fast_vc_service import cli
+from fast_vc_service.contract import Converter
+from fast_vc_service.engine import build
+from fast_vc_service.models.seedvc.options import SeedVcOptions, SeedVcSource
+from tests import seedvc_networks
+
+
+def small(block_ms: int, _device: str, _source: SeedVcSource) -> Converter:
+    options = SeedVcOptions(steps=1, prompt_s=1.0, context_ms=500, gate=False)
+    return seedvc_networks.converter("tiny", options, block_ms)
+
+
+if __name__ == "__main__":
+    family = build.FAMILIES["seedvc-tiny"]
+    build.FAMILIES["seedvc-tiny"] = replace(family, build=small, max_batch=2)
+    cli.main()
