@@ -100,16 +100,14 @@ class Listeners:
 def analysed(
     listening: Listeners, speech: FloatArray, language: str, borders: list[int], path: Path
 ) -> Analysis:
-    """The analysis stored at ``path``, made anew if it is of something else."""
+    """What is heard, kept beside ``path`` under its fingerprint: two versions do not disturb."""
     fingerprint = listening.fingerprint(speech, language, borders)
-    if path.is_file():
-        stored = json.loads(path.read_text("utf-8"))
-        if stored["fingerprint"] == fingerprint:
-            return Analysis(**stored["analysis"])
+    kept = path.with_name(f"{path.stem}.{fingerprint}.json")
+    if kept.is_file():
+        return Analysis(**json.loads(kept.read_text("utf-8")))
     analysis = listening.analyse(speech, language, borders)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".partial-{os.getpid()}")
-    content = {"fingerprint": fingerprint, "analysis": asdict(analysis)}
-    partial.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
-    partial.replace(path)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    partial = kept.with_suffix(f".partial-{os.getpid()}")
+    partial.write_text(json.dumps(asdict(analysis), ensure_ascii=False), "utf-8")
+    partial.replace(kept)
     return analysis

@@ -49,7 +49,7 @@ class Evaluation:
     def of_clip(self, clip: Clip) -> Analysis:
         """What is heard in a clip of the set."""
         speech = self.library.read(clip)
-        path = self.folder / "clips" / f"{clip.name}.json"
+        path = self.folder / "clips" / clip.name
         return analysed(self.listeners, speech, clip.language, [], path)
 
     def of_output(self, system: System, pair: Pair, make: bool = True) -> Analysis:
@@ -66,9 +66,7 @@ class Evaluation:
             self._convert(system, pair, path)
         output, _ = soundfile.read(path, dtype="float32")
         borders = places(len(output), system.block, system.delay)
-        return analysed(
-            self.listeners, output, pair.source.language, borders, path.with_suffix(".json")
-        )
+        return analysed(self.listeners, output, pair.source.language, borders, path)
 
     def _convert(self, system: System, pair: Pair, path: Path) -> None:
         source, reference = self.library.read(pair.source), self.library.read(pair.reference)
