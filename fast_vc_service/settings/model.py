@@ -113,8 +113,8 @@ class Engine(BaseModel):
     ] = Field(
         "world",
         description="Model family. `world` is signal processing without weights; `nano` is the "
-        "built-in network, still learning; `seedvc-…` want a GPU and downloaded weights (see models.md); "
-        "`passthrough` returns the input and is for measurements only.",
+        "built-in network, still learning; `seedvc-…` want a GPU and downloaded weights (see "
+        "models.md); `passthrough` returns the input and is for measurements only.",
     )
     device: Literal["cpu", "cuda"] = Field(
         "cpu", description="Where the model runs; `cuda` with `nano` and `seedvc-…`."
