@@ -86,7 +86,7 @@ class Health(BaseModel):
                 {
                     "status": "healthy",
                     "state": "ready",
-                    "engine": "nano",
+                    "engine": "world",
                     "sessions": {"live": 3, "capacity": 24},
                     "uptime_s": 3600.0,
                     "version": "0.2.0",

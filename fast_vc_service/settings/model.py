@@ -111,10 +111,10 @@ class Engine(BaseModel):
     engine: Literal[
         "nano", "world", "passthrough", "seedvc-tiny", "seedvc-small", "seedvc-base"
     ] = Field(
-        "nano",
-        description="Model family. `nano` is the built-in network; `world` is signal processing "
-        "without weights; `seedvc-…` want a GPU and downloaded weights (see models.md); "
-        "`passthrough` returns the input and is for measurements only.",
+        "world",
+        description="Model family. `world` is signal processing without weights; `nano` is the "
+        "built-in network, still learning; `seedvc-…` want a GPU and downloaded weights (see "
+        "models.md); `passthrough` returns the input and is for measurements only.",
     )
     device: Literal["cpu", "cuda"] = Field(
         "cpu", description="Where the model runs; `cuda` with `nano` and `seedvc-…`."
