@@ -78,6 +78,29 @@ def _rtf(result: dict[str, Any]) -> str:
     return _markdown(titles, rows)
 
 
+def _runtimes(result: dict[str, Any]) -> str:
+    rows = [
+        (
+            row["name"],
+            *(f"{row['step_ms'][name]:.1f}" for name in ("median", "p95")),
+            *(f"{row['rtf'][name]:.3f}" for name in ("median", "p95")),
+            f"{row['error_db']:.2f}",
+            f"{row['first_step_s']:.1f}",
+        )
+        for row in result["rows"]
+    ]
+    titles = (
+        "networks of nano",
+        "step p50 ms",
+        "step p95 ms",
+        "RTF p50",
+        "RTF p95",
+        "error dB",
+        "first step s",
+    )
+    return _markdown(titles, rows)
+
+
 def _overhead(result: dict[str, Any]) -> str:
     cpu = "server_cpu_ms_per_session_second"
 
@@ -161,6 +184,7 @@ def _seedvc(result: dict[str, Any]) -> str:
 
 _TABLES = {
     "rtf": _rtf,
+    "runtimes": _runtimes,
     "overhead": _overhead,
     "delay": _delay,
     "quality": report.table,

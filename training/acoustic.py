@@ -5,22 +5,27 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fast_vc_service.models.nano.acoustic import (
+    CENTRE,
+    SPREAD,
     Acoustic,
     AcousticConfig,
     Prepared,
     Speaker,
+    beside,
     euler_times,
-    prosody,
+    restore,
     speaker_vector,
 )
+from fast_vc_service.models.nano.spectrum import MELS, warp
 from training.loop import Run, add_arguments
 from training.pairs import PairLibrary, Pairs
 from training.precision import half_precision
@@ -29,8 +34,21 @@ FRAMES = 125
 """Frames of 20 ms a segment."""
 
 DELTA_WEIGHT, FLOW_WEIGHT = 0.5, 0.3
-REAL_SHARE = 0.08
+REAL_SHARE = 0.15
 STYLE_NOISE = 0.1
+WARP = 0.18
+"""Largest logarithm of what the frequencies heard of a source are stretched by."""
+
+TILT, LEVEL = 0.5, 0.4
+DEAF_SHARE = 0.15
+"""Segments of which nothing but the content is heard, so that the content stays in use."""
+
+HIDDEN_SHARE, HIDDEN_FRAMES = 0.35, 8
+"""Stretches whose content is hidden from the other segments.
+
+On synthetic speech the content is nearly always right; on people it is not, and what is heard must
+make up for it.
+"""
 
 
 def prepare(
@@ -42,6 +60,37 @@ def prepare(
     return network.prepare(speaker, times)
 
 
+def roughen(batch: Pairs, rng: torch.Generator) -> Pairs:
+    """The sources as they may come: other vocal tracts, another colour, content or sound hidden.
+
+    The level is a little off too, and must come back in what is said: the target moves along.
+    """
+    rows, frames = len(batch.mel), batch.mel.shape[1]
+    device = batch.mel.device
+
+    def uniform(most: float, *shape: int) -> Tensor:
+        return (most * (2 * torch.rand(*shape, generator=rng) - 1)).to(device)
+
+    points = uniform(TILT, rows, 1, 5)
+    tilt = functional.interpolate(points, MELS, mode="linear", align_corners=True)
+    level = LEVEL * torch.randn(rows, 1, generator=rng).to(device)
+    heard = warp(batch.mel, torch.exp(uniform(WARP, rows))) + tilt + level[..., None]
+    deaf = (torch.rand(rows, generator=rng) < DEAF_SHARE).to(device)
+    # The middle of the normalised range, which stands for nothing.
+    heard = torch.where(deaf[:, None, None], torch.full_like(heard, CENTRE), heard)
+    length = batch.content.shape[1]
+    hidden = torch.rand(rows, -(-length // HIDDEN_FRAMES), generator=rng) < HIDDEN_SHARE
+    hidden = hidden.repeat_interleave(HIDDEN_FRAMES, 1)[:, :length].to(device)
+    content = batch.content.masked_fill((hidden & ~deaf[:, None])[..., None], 0.0)
+    return replace(
+        batch,
+        content=content,
+        mel=heard[:, :frames],
+        energy=batch.energy + level,
+        envelope=batch.envelope + level[..., None] / SPREAD,
+    )
+
+
 def losses(network: Acoustic, batch: Pairs, rng: torch.Generator) -> dict[str, Tensor]:
     """Mean, its change from frame to frame, and the flow's velocity."""
     device = batch.content.device
@@ -49,21 +98,20 @@ def losses(network: Acoustic, batch: Pairs, rng: torch.Generator) -> dict[str, T
     def normal(like: Tensor) -> Tensor:
         return torch.randn(like.shape, generator=rng).to(device)
 
-    late = network.delay_frames
+    batch = roughen(batch, rng)
     rows, frames = batch.content.shape[:2]
     target = batch.envelope.unflatten(1, (frames, 2)).flatten(2)
     bands = batch.bands.repeat(1, 2)[:, None]
-    beside = prosody(batch.energy, batch.f0, batch.voicing)
+    cues = beside(batch.energy, batch.f0, batch.voicing, batch.mel)
     with half_precision(device):
         time = torch.rand(rows, generator=rng).to(device)
         speaker = prepare(network, batch, [time], lambda v: v + STYLE_NOISE * normal(v))
         state = network.new_state(rows, 0, device)
-        h, mean, _ = network.trunk(batch.content, beside, speaker, state)
-        h, mean = h[:, late:], mean[:, late:].float()
-        wanted, valid = target[:, : frames - late], batch.valid[:, : frames - late]
-        weight = valid[..., None] * bands
+        h, mean, _ = network.trunk(batch.content, cues, speaker, state)
+        mean = mean.float()
+        weight = batch.valid[..., None] * bands
         count = weight.sum().clamp(min=1)
-        residual = (wanted - mean.detach()) * weight
+        residual = (target - mean.detach()) * weight
         network.detail.lerp_(
             torch.sqrt(residual.square().sum((0, 1)) / weight.sum((0, 1)).clamp(min=1) + 1e-4),
             0.01,
@@ -72,13 +120,12 @@ def losses(network: Acoustic, batch: Pairs, rng: torch.Generator) -> dict[str, T
         start = normal(detail)
         between = start + time[:, None, None] * (detail - start)
         flow = network.new_state(rows, 1, device).flow[0]
-        zero = torch.zeros(rows, dtype=torch.long, device=device)
-        velocity, _ = network.flow.stream(between, h, speaker.flow[0], flow, zero)
+        velocity, _ = network.flow.stream(between, h, speaker.flow[0], flow)
     missed = ((velocity.float() - (detail - start)).square() * weight).sum() / count
-    change = (mean - wanted).unflatten(-1, (2, -1)).flatten(1, 2).diff(dim=1)
+    change = (mean - target).unflatten(-1, (2, -1)).flatten(1, 2).diff(dim=1)
     both = weight.unflatten(-1, (2, -1)).flatten(1, 2)[:, 1:]
     return {
-        "mean": ((mean - wanted).abs() * weight).sum() / count,
+        "mean": ((mean - target).abs() * weight).sum() / count,
         "change": DELTA_WEIGHT * (change.abs() * both).sum() / both.sum().clamp(min=1),
         "flow": FLOW_WEIGHT * missed,
     }
@@ -88,20 +135,18 @@ def losses(network: Acoustic, batch: Pairs, rng: torch.Generator) -> dict[str, T
 def measure(network: Acoustic, batch: Pairs, steps: int, seed: int) -> dict[str, float]:
     """Distances in dB between made and true envelopes, with ``steps`` Euler steps."""
     device = batch.content.device
-    late = network.delay_frames
     rows, frames = batch.content.shape[:2]
     rng = torch.Generator().manual_seed(seed)
     noise = torch.randn(rows, frames, batch.envelope.shape[-1] * 2, generator=rng).to(device)
     made, _ = network.stream(
         batch.content,
-        prosody(batch.energy, batch.f0, batch.voicing),
+        beside(batch.energy, batch.f0, batch.voicing, batch.mel),
         noise,
         prepare(network, batch, euler_times(steps, rows, device), lambda v: v),
         network.new_state(rows, steps, device),
     )
-    made = made[:, 2 * late :]
-    wanted = 2.0 * batch.envelope[:, : made.shape[1]] - 4.0
-    weight = batch.valid.repeat_interleave(2, 1)[:, : made.shape[1], None] * batch.bands[:, None]
+    wanted = restore(batch.envelope)
+    weight = batch.valid.repeat_interleave(2, 1)[..., None] * batch.bands[:, None]
     apart = ((made - wanted).abs() * weight).sum() / weight.sum()
     return {f"db_{steps}": float(apart) * 8.686}
 

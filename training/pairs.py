@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fast_vc_service.models.nano.acoustic import MEMORY, normalise
+from fast_vc_service.models.nano.content import ContentConfig
 from fast_vc_service.models.nano.envelope import BANDS, BANDS_BELOW_7K6
 from fast_vc_service.models.nano.pitch import VOICED
+from fast_vc_service.models.nano.spectrum import SILENCE
 from training.batches import Clip, Library, View
 
-ARRAYS = ("f0", "voicing", "envelope")
+ARRAYS = ("mel", "f0", "voicing", "envelope")
 CLEAN_REFERENCE_SHARE = 0.7
 EDGE = 5
+AHEAD = ContentConfig.right_frames
 FEWEST_FRAMES = 15
 REFERENCE_FRAMES = (100, 400)
 """20 ms frames of a reference: 2 to 8 s."""
@@ -30,6 +33,7 @@ class Pairs:
 
     Attributes:
         content: [B, T, 96] of the source; energy: [B, 2 T] relative to its level.
+        mel: [B, 2 T, MELS] of the source relative to its level, AHEAD frames of 20 ms later.
         f0, voicing: [B, 2 T] of the target.
         envelope: [B, 2 T, 80] of the target relative to its level, normalised.
         bands: [B, 80], 1 where the target has sound to compare with.
@@ -40,6 +44,7 @@ class Pairs:
 
     content: Tensor
     energy: Tensor
+    mel: Tensor
     f0: Tensor
     voicing: Tensor
     envelope: Tensor
@@ -94,9 +99,11 @@ class PairLibrary:
         rows = []
         for index in rng.integers(len(clips), size=count):
             views = clips[int(index)].views
-            source = views[int(rng.integers(len(views)))]
             clean = [view for view in views if not view.degraded]
             target = clean[int(rng.integers(len(clean)))]
+            # Somebody else where there is: else the target's own voice could be heard through.
+            said = [view for view in views if view.name != target.name] or list(views)
+            source = said[int(rng.integers(len(said)))]
             start = int(rng.integers(max(1, source.frames - frames + 1)))
             reference = self._reference(target, rng)
             # What is to be said must not be there to be copied.
@@ -128,6 +135,10 @@ class PairLibrary:
         said = slice(2 * (target.first + start), 2 * (target.first + start + have))
         shown = slice(2 * (target.target + start), 2 * (target.target + start + have))
         envelope = shard["envelope"][shown].astype(np.float32) - target.level
+        first = heard.start + AHEAD
+        have_mel = max(0, min(frames, source.first + source.frames - first))
+        mel = shard["mel"][2 * first : 2 * (first + have_mel)].astype(np.float32)
+        mel = np.pad(mel, ((0, 2 * (frames - have_mel)), (0, 0)), constant_values=SILENCE)
         return (
             np.pad(inputs["content"][heard].astype(np.float32), ((0, missing), (0, 0))),
             np.pad(
@@ -135,6 +146,7 @@ class PairLibrary:
                 (0, 2 * missing),
                 constant_values=-8.0,
             ),
+            mel - np.float32(source.level),
             np.pad(shard["f0"][said].astype(np.float32), (0, 2 * missing)),
             np.pad((shard["voicing"][said] == VOICED).astype(np.float32), (0, 2 * missing)),
             np.pad(

@@ -4,20 +4,22 @@ import pytest
 import torch
 
 from fast_vc_service.models.nano.acoustic import (
+    BESIDE,
+    CENTRE,
     GLOBAL,
     LOWEST,
     MEMORY,
-    PROSODY,
     Acoustic,
     Prepared,
     Speaker,
+    beside,
     euler_times,
     normalise,
-    prosody,
     restore,
     speaker_vector,
 )
 from fast_vc_service.models.nano.envelope import BANDS, BANDS_BELOW_7K6
+from fast_vc_service.models.nano.spectrum import MELS
 from tests.models import nano_networks
 
 FRAMES = 30
@@ -48,9 +50,7 @@ def prepared(acoustic: Acoustic, rows: int, seed: int = 0) -> Prepared:
 
 def inputs(rows: int = 2) -> tuple[torch.Tensor, ...]:
     rng = torch.Generator().manual_seed(6)
-    return tuple(
-        torch.randn(rows, FRAMES, size, generator=rng) for size in (96, PROSODY, 2 * BANDS)
-    )
+    return tuple(torch.randn(rows, FRAMES, size, generator=rng) for size in (96, BESIDE, 2 * BANDS))
 
 
 def in_pieces(
@@ -72,14 +72,13 @@ def test_any_chunking_gives_the_same_envelope(acoustic: Acoustic) -> None:
         assert torch.allclose(in_pieces(acoustic, sizes, parts, who), whole, atol=1e-4)
 
 
-def test_it_looks_ahead_as_far_as_declared_and_no_further(acoustic: Acoustic) -> None:
+def test_it_does_not_look_ahead(acoustic: Acoustic) -> None:
     parts, who = inputs(), prepared(acoustic, 2)
     whole = in_pieces(acoustic, [FRAMES], parts, who)
     changed = tuple(part.clone() for part in parts)
     for part in changed[:2]:
         part[:, 12:] += 1.0
     differs = (in_pieces(acoustic, [FRAMES], changed, who) != whole).any(-1).any(0)
-    # Output frames lie delay_frames behind: what changes at 12 shows at 12, not before.
     assert int(differs.nonzero()[0]) // 2 == 12
 
 
@@ -120,12 +119,15 @@ def test_normalised_envelopes_come_back() -> None:
     assert restore(normalise(values)).tolist() == pytest.approx([LOWEST, LOWEST, -4.0, 0.5])
 
 
-def test_prosody_holds_no_pitch_where_nothing_is_voiced() -> None:
+def test_no_pitch_is_told_where_nothing_is_voiced() -> None:
     energy, f0 = torch.zeros(1, 4), torch.tensor([[100.0, 200.0, 300.0, 400.0]])
-    rows = prosody(energy, f0, torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
-    assert rows.shape == (1, 2, PROSODY)
-    assert rows[0, 0, 1] == rows[0, 0, 4] == 0
-    assert rows[0, 1, 1] > 0
+    mel = torch.full((1, 4, MELS), CENTRE)
+    rows = beside(energy, f0, torch.tensor([[0.0, 0.0, 1.0, 1.0]]), mel)
+    assert rows.shape == (1, 2, BESIDE)
+    first, second = rows.reshape(2, 2, -1)
+    assert first[:, 1].tolist() == [0, 0]
+    assert second[1, 1] > second[0, 1] > 0
+    assert rows.reshape(4, -1)[:, 3:].abs().max() == 0
 
 
 def test_a_speaker_vector_is_made_of_loud_frames() -> None:

@@ -47,7 +47,7 @@ def run(
 
 
 def test_delay_is_declared_in_whole_quanta(converter: NanoConverter) -> None:
-    assert converter.delay == 1600  # 60 + 20 + 15 ms, rounded up
+    assert converter.delay == 1280  # 60 + 15 ms, rounded up
     with pytest.raises(ValueError, match="positive multiple of 20"):
         NanoConverter(nano_networks.networks(), block_ms=50)
 

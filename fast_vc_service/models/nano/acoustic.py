@@ -1,8 +1,10 @@
-"""Acoustic model: content, melody and a target voice to the vocoder's envelope.
+"""Acoustic model: content, melody, sound and a target voice to the vocoder's envelope.
 
 A causal trunk of convolution blocks, modulated by the speaker and helped by attention to frames of
-the reference that sound alike, runs once a frame of 20 ms and predicts the mean envelope. What the
-mean cannot have, the detail that makes speech sharp, a small flow-matching network (Lipman et al.
+the reference that sound alike, runs once a frame of 20 ms and predicts the mean envelope. It also
+hears the source's own log-mel, for what the content encoder missed; training pairs it with other
+speakers and warps its frequencies, so there is no voice in it to rely on. What the mean cannot
+have, the detail that makes speech sharp, a small flow-matching network (Lipman et al.
 2023; DiT-style modulation, Peebles & Xie 2023) draws from noise in a few Euler steps around it.
 """
 
@@ -18,12 +20,13 @@ from torch.nn import functional
 
 from fast_vc_service.models.nano.envelope import BANDS, BANDS_BELOW_7K6
 from fast_vc_service.models.nano.layers import ModulatedBlock
+from fast_vc_service.models.nano.spectrum import MELS
 
 STEP_FRAMES = 2
 """Envelope frames (10 ms) a frame of the model (20 ms)."""
 
-PROSODY = 3 * STEP_FRAMES
-"""Numbers a frame beside the content: energy, log F0 and voicing of each envelope frame."""
+BESIDE = (3 + MELS) * STEP_FRAMES
+"""Numbers a frame beside the content: energy, log F0, voicing and log-mel of each 10 ms frame."""
 
 GLOBAL = 192 + 2 * BANDS_BELOW_7K6
 """Numbers of a speaker: CAM++ embedding, mean and deviation of the reference's envelope."""
@@ -45,7 +48,7 @@ class AcousticConfig:
     width: int = 256
     blocks: int = 8
     kernel: int = 7
-    right_frames: int = 1
+    rank: int = 64
     attention: int = 192
     heads: int = 4
     flow_width: int = 256
@@ -94,12 +97,10 @@ class AcousticState:
     Attributes:
         trunk: one cache a block, [B, frames, width].
         flow: one cache a flow block for each Euler step.
-        frames: [B], frames of 20 ms taken in so far.
     """
 
     trunk: tuple[Tensor, ...]
     flow: tuple[tuple[Tensor, ...], ...]
-    frames: Tensor
 
 
 def normalise(envelope: Tensor) -> Tensor:
@@ -112,17 +113,19 @@ def restore(x: Tensor) -> Tensor:
     return SPREAD * x + CENTRE
 
 
-def prosody(energy: Tensor, f0_hz: Tensor, voicing: Tensor) -> Tensor:
-    """Numbers beside the content [B, T, PROSODY].
+def beside(energy: Tensor, f0_hz: Tensor, voicing: Tensor, mel: Tensor) -> Tensor:
+    """Numbers beside the content [B, T, BESIDE].
 
     Args:
         energy: [B, 2 T] log energy of the source relative to its speech level.
         f0_hz: [B, 2 T] of the target, read where voiced.
         voicing: [B, 2 T] in [0, 1].
+        mel: [B, 2 T, MELS] of the source relative to its speech level: the frames that the content
+            encoder took in last, so it runs ahead of the rest by that encoder's look-ahead.
     """
     pitch = torch.log(f0_hz.clamp(min=30) / REFERENCE_F0_HZ) * voicing
     rows = torch.stack([energy.clamp(-8.0, 3.0) / 3.0, 2 * pitch, voicing], -1)
-    return rows.reshape(len(rows), -1, PROSODY)
+    return torch.cat([rows, normalise(mel)], -1).reshape(len(rows), -1, BESIDE)
 
 
 def euler_times(steps: int, rows: int, device: torch.device | None = None) -> list[Tensor]:
@@ -189,15 +192,13 @@ def _run(
     h: Tensor,
     modulations: Sequence[Tensor],
     caches: Sequence[Tensor],
-    first: Tensor,
-) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     kept = []
     for block, modulation, cache in zip(blocks, modulations, caches, strict=True):
         assert isinstance(block, ModulatedBlock)  # noqa: S101 - for the type checker
-        h, new = block.stream(h, modulation, cache, first)
-        first = first - block.right
+        h, new = block.stream(h, modulation, cache)
         kept.append(new)
-    return h, tuple(kept), first
+    return h, tuple(kept)
 
 
 def _caches(
@@ -220,8 +221,9 @@ class Flow(nn.Module):
         self.time = nn.Sequential(
             nn.Linear(64, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
         )
+        self.narrow = nn.Linear(config.width, config.rank)
         self.blocks = nn.ModuleList(
-            ModulatedBlock(width, config.width, config.kernel) for _ in range(config.flow_blocks)
+            ModulatedBlock(width, config.rank, config.kernel) for _ in range(config.flow_blocks)
         )
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, size)
@@ -233,7 +235,7 @@ class Flow(nn.Module):
         rates = torch.exp(torch.arange(32, device=time.device) * (-math.log(1000.0) / 31)) * 30.0
         angle = time[:, None] * rates
         when = self.time(torch.cat([torch.sin(angle), torch.cos(angle)], -1))
-        return _modulate(self.blocks, style + when)
+        return _modulate(self.blocks, self.narrow(functional.silu(style + when)))
 
     def stream(
         self,
@@ -241,11 +243,10 @@ class Flow(nn.Module):
         h: Tensor,
         modulations: Sequence[Tensor],
         caches: Sequence[Tensor],
-        first: Tensor,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Velocity [B, T, 2 BANDS] at ``x``, and the new caches."""
         y = self.stem(torch.cat([x, h], -1))
-        y, kept, _ = _run(self.blocks, y, modulations, caches, first)
+        y, kept = _run(self.blocks, y, modulations, caches)
         return self.out(self.norm(y)), kept
 
 
@@ -261,10 +262,10 @@ class Acoustic(nn.Module):
         self.style = nn.Sequential(nn.Linear(GLOBAL, width), nn.SiLU(), nn.Linear(width, width))
         self.alike = Attention(config.content, config)
         self.timbre = Attention(width, config)
-        self.stem = nn.Linear(config.content + PROSODY, width)
+        self.narrow = nn.Linear(width, config.rank)
+        self.stem = nn.Linear(config.content + BESIDE, width)
         self.blocks = nn.ModuleList(
-            ModulatedBlock(width, width, config.kernel, int(index < config.right_frames))
-            for index in range(config.blocks)
+            ModulatedBlock(width, config.rank, config.kernel) for _ in range(config.blocks)
         )
         self.norm = nn.LayerNorm(width)
         self.mean = nn.Linear(width, STEP_FRAMES * BANDS)
@@ -272,17 +273,12 @@ class Acoustic(nn.Module):
         # Deviation of the detail around the mean; learned as a running figure in training.
         self.register_buffer("detail", torch.full((STEP_FRAMES * BANDS,), 0.3))
 
-    @property
-    def delay_frames(self) -> int:
-        """Frames of 20 ms by which output trails input."""
-        return self.config.right_frames
-
     def prepare(self, speaker: Speaker, times: Sequence[Tensor]) -> Prepared:
         """All that depends on the speaker and the times [B] of the flow's steps alone."""
         one, two = self.alike.prepare(speaker), self.timbre.prepare(speaker)
         style = self.style(speaker.vector)
         return Prepared(
-            _modulate(self.blocks, style),
+            _modulate(self.blocks, self.narrow(functional.silu(style))),
             tuple(self.flow.modulate(style, time) for time in times),
             (one[0], two[0]),
             (one[1], two[1]),
@@ -299,27 +295,26 @@ class Acoustic(nn.Module):
             tuple(
                 _caches(self.flow.blocks, batch, config.flow_width, device) for _ in range(steps)
             ),
-            torch.zeros(batch, dtype=torch.long, device=device),
         )
 
     def trunk(
-        self, content: Tensor, prosody: Tensor, speaker: Prepared, state: AcousticState
+        self, content: Tensor, beside: Tensor, speaker: Prepared, state: AcousticState
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Hidden frames, mean envelopes (normalised) one ``delay_frames`` behind, new caches."""
-        h = self.stem(torch.cat([content, prosody], -1))
+        """Hidden frames, mean envelopes (normalised) and new caches."""
+        h = self.stem(torch.cat([content, beside], -1))
         h = h + self.alike(content, speaker.keys[0], speaker.values[0], speaker.mask)
         half = len(self.blocks) // 2
         lower, upper = self.blocks[:half], self.blocks[half:]
-        h, low, first = _run(lower, h, speaker.trunk[:half], state.trunk[:half], state.frames)
+        h, low = _run(lower, h, speaker.trunk[:half], state.trunk[:half])
         h = h + self.timbre(h, speaker.keys[1], speaker.values[1], speaker.mask)
-        h, high, _ = _run(upper, h, speaker.trunk[half:], state.trunk[half:], first)
+        h, high = _run(upper, h, speaker.trunk[half:], state.trunk[half:])
         h = self.norm(h)
         return h, self.mean(h), (*low, *high)
 
     def stream(
         self,
         content: Tensor,
-        prosody: Tensor,
+        beside: Tensor,
         noise: Tensor,
         speaker: Prepared,
         state: AcousticState,
@@ -328,23 +323,21 @@ class Acoustic(nn.Module):
 
         Args:
             content: [B, T, content].
-            prosody: [B, T, PROSODY] of the same frames.
-            noise: [B, T, 2 BANDS], standard normal, of the frames that come out.
+            beside: [B, T, BESIDE], see :func:`beside`.
+            noise: [B, T, 2 BANDS], standard normal.
             speaker: from :meth:`prepare`, with one time for each Euler step.
             state: left as it was, made for as many steps.
 
         Returns:
-            [B, 2 T, BANDS] log amplitudes relative to the speech level, ``delay_frames`` behind.
+            [B, 2 T, BANDS] log amplitudes relative to the speech level.
         """
-        h, mean, trunk = self.trunk(content, prosody, speaker, state)
-        first = state.frames - self.delay_frames
+        h, mean, trunk = self.trunk(content, beside, speaker, state)
         steps = len(state.flow)
         x, kept = noise, []
         for modulations, caches in zip(speaker.flow, state.flow, strict=True):
-            velocity, new = self.flow.stream(x, h, modulations, caches, first)
+            velocity, new = self.flow.stream(x, h, modulations, caches)
             x = x + velocity / steps
             kept.append(new)
         detail = x * self.detail if steps else torch.zeros_like(mean)
         out = restore(mean + detail).reshape(len(x), -1, BANDS)
-        frames = state.frames + content.shape[1]
-        return out, AcousticState(trunk, tuple(kept), frames)
+        return out, AcousticState(trunk, tuple(kept))

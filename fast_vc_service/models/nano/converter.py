@@ -1,8 +1,7 @@
 """The ``nano`` converter: content encoder, acoustic model and vocoder as one causal stream.
 
 Every network keeps its own past, so no window is computed twice. What trails the input is fixed:
-60 ms that the content encoder looks ahead, 20 ms of the acoustic model, 15 ms of the vocoder,
-rounded up to whole 20 ms.
+60 ms that the content encoder looks ahead and 15 ms of the vocoder, rounded up to whole 20 ms.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from fast_vc_service.models.nano.acoustic import (
     STEP_FRAMES,
     AcousticState,
     Prepared,
+    beside,
     euler_times,
-    prosody,
 )
 from fast_vc_service.models.nano.content import ContentState
 from fast_vc_service.models.nano.level import Level, follow
@@ -60,7 +59,6 @@ class Past:
         melody: Of the pitch tracker.
         energy: [1, 2 * content look-ahead], of frames whose content is still to come.
         acoustic: Of the acoustic model.
-        unsung: [1, 2 * acoustic look-ahead, 3], F0, voicing and gate of frames still to come.
         vocoder: Of the vocoder.
         late: [1, pad], speech that waits for the declared delay.
     """
@@ -70,7 +68,6 @@ class Past:
     melody: MelodyState
     energy: Tensor
     acoustic: AcousticState
-    unsung: Tensor
     vocoder: VocoderState
     late: Tensor
 
@@ -123,8 +120,7 @@ class NanoConverter:
         self._device = networks.device
         if networks.melody.delay_frames != STEP_FRAMES * networks.content.delay_frames:
             raise ValueError("pitch and content must come equally late")
-        ahead = networks.content.delay_frames + networks.acoustic.delay_frames
-        exact = ahead * _QUANTUM_OUT + vocoder.DELAY_SAMPLES
+        exact = networks.content.delay_frames * _QUANTUM_OUT + vocoder.DELAY_SAMPLES
         quanta = -(-exact // _QUANTUM_OUT)
         self.delay = quanta * BLOCK_QUANTUM
         self._delay_out = quanta * _QUANTUM_OUT
@@ -168,7 +164,6 @@ class NanoConverter:
         past = join([state.past for state in own])
         speaker = join([state.speaker for state in own])
         frames = self.block // BLOCK_QUANTUM
-        ahead = self._networks.acoustic.delay_frames
 
         samples = torch.from_numpy(heard).to(self._device)
         mel, history = spectrum.log_mel(samples, past.samples)
@@ -196,21 +191,19 @@ class NanoConverter:
         detail = self._stack([_detail_noise(state, frames) for state in own])
         made, acoustic_state = self._networks.acoustic.stream(
             content.bottleneck,
-            prosody(energy - level, f0, voicing),
+            beside(energy - level, f0, voicing, mel - level[..., None]),
             detail,
             speaker,
             past.acoustic,
         )
         gate = _GATE_SLOPE * (energy - _GATE_LOG).clamp(max=0)
-        melody = torch.cat([past.unsung, torch.stack([f0, voicing, gate], -1)], 1)
-        now = melody[:, : 2 * frames]
         correction = torch.stack([state.target.correction for state in own]).to(self._device)
-        bands = made + correction + level[..., None] + now[..., 2:]
+        bands = made + correction + level[..., None] + gate[..., None]
         hiss = self._stack(
             [excitation.noise(state.seed, 2 * state.frame, 2 * frames) for state in own]
         )
         speech, vocoder_state = self._networks.vocoder.stream(
-            bands.clamp(min=math.log(envelope.FLOOR)), now[..., 0], now[..., 1], hiss, past.vocoder
+            bands.clamp(min=math.log(envelope.FLOOR)), f0, voicing, hiss, past.vocoder
         )
         line = torch.cat([past.late, speech], 1)
         out = _limit(line[:, : speech.shape[1]])
@@ -220,7 +213,6 @@ class NanoConverter:
             melody_state,
             energies[:, 2 * frames :],
             acoustic_state,
-            melody[:, melody.shape[1] - 2 * ahead :],
             vocoder_state,
             line[:, speech.shape[1] :],
         )
@@ -251,7 +243,6 @@ class NanoConverter:
             networks.melody.new_state(1, device),
             torch.full((1, 2 * networks.content.delay_frames), spectrum.SILENCE, device=device),
             networks.acoustic.new_state(1, self._steps, device),
-            torch.zeros(1, 2 * networks.acoustic.delay_frames, 3, device=device),
             networks.vocoder.new_state(1, device),
             torch.zeros(1, self._pad, device=device),
         )

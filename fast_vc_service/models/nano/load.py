@@ -14,9 +14,11 @@ from torch import nn
 
 from fast_vc_service.models.campplus import CampPlus, load_campplus
 from fast_vc_service.models.checkpoint import CheckpointError
+from fast_vc_service.models.nano import packed
 from fast_vc_service.models.nano.acoustic import Acoustic, AcousticConfig
 from fast_vc_service.models.nano.content import ContentConfig, ContentEncoder
 from fast_vc_service.models.nano.melody import Melody, MelodyConfig
+from fast_vc_service.models.nano.packed import pack
 from fast_vc_service.models.nano.vocoder import Vocoder, VocoderConfig
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -77,11 +79,15 @@ def load_networks(folder: Path, device: torch.device) -> Networks:
         campplus = load_campplus(folder / "campplus.safetensors")
     except CheckpointError as error:
         raise WeightsError(str(error)) from error
+
+    def ready(network: Network) -> Network:
+        return pack(network) if packed.available(device) else network.to(device)
+
     return Networks(
-        load_content(folder / "content.safetensors").to(device),
-        load_melody(folder / "melody.safetensors").to(device),
-        load_acoustic(folder / "acoustic.safetensors").to(device),
-        load_vocoder(folder / "vocoder.safetensors").to(device),
+        ready(load_content(folder / "content.safetensors")),
+        ready(load_melody(folder / "melody.safetensors")),
+        ready(load_acoustic(folder / "acoustic.safetensors")),
+        ready(load_vocoder(folder / "vocoder.safetensors")),
         reader,
         campplus,
         device,

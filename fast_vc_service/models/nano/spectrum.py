@@ -81,3 +81,19 @@ def log_mel(samples: Tensor, history: Tensor | None = None) -> tuple[Tensor, Ten
 def frame_energy(mel: Tensor) -> Tensor:
     """Log amplitude [...] of log-mel frames [..., MELS], all bands together."""
     return 0.5 * torch.logsumexp(2 * mel, -1)
+
+
+def warp(mel: Tensor, factors: Tensor) -> Tensor:
+    """Log-mel frames [B, T, MELS] with all frequencies times ``factors`` [B]: another vocal tract.
+
+    Bands that would come from above the highest take the highest.
+    """
+    centres = _mel_to_hz(torch.linspace(0, _hz_to_mel(SAMPLE_RATE_HZ / 2), MELS + 2))[1:-1]
+    wanted = centres.to(mel.device) / factors[:, None]
+    upper = torch.searchsorted(centres.to(mel.device), wanted).clamp(1, MELS - 1)
+    low, high = centres.to(mel.device)[upper - 1], centres.to(mel.device)[upper]
+    share = ((wanted - low) / (high - low)).clamp(0, 1).to(mel.dtype)[:, None]
+    shape = (-1, mel.shape[1], -1)
+    below = mel.gather(2, (upper - 1)[:, None].expand(*shape))
+    above = mel.gather(2, upper[:, None].expand(*shape))
+    return below + share * (above - below)

@@ -17,13 +17,13 @@ from fast_vc_service.models.nano.acoustic import (
     MEMORY,
     STEP_FRAMES,
     Speaker,
-    euler_times,
     normalise,
-    prosody,
     speaker_vector,
 )
+from fast_vc_service.models.nano.doubts import doubts
 from fast_vc_service.models.nano.load import Networks
 from fast_vc_service.models.nano.pitch import VOICED, pitch
+from fast_vc_service.models.nano.rehearsal import Reference, rehearse
 from fast_vc_service.models.nano.spectrum import HOP_SAMPLES, frame_energy, log_mel
 
 FAMILY = "nano"
@@ -31,17 +31,15 @@ FAMILY = "nano"
 SHORTEST_S, LONGEST_S = 1.0, 30.0
 """Seconds of a reference clip; of a longer one the beginning is used."""
 
-ENOUGH_S = 3.0
 LEAST_VOICED_S = 0.5
 
 MEMORY_FRAMES = 400
 """Frames of the reference that are kept, 8 s; always as many, so that batches are alike."""
 
+_DB = 8.686
 _FRAME = STEP_FRAMES * HOP_SAMPLES
 _SILENCE = 1e-3  # -60 dBFS
-_CLIPPED = 0.999
 _QUIET_BELOW_LEVEL = 4.0  # nepers; frames further down lend nothing
-_NOISY_DB = 15.0
 _MOST_CORRECTED = 1.2  # nepers, about 10 dB
 
 
@@ -128,7 +126,8 @@ def make_voice(
         content = encoder(padded).bottleneck[0, : mel.shape[1] // STEP_FRAMES]
     energy = frame_energy(mel[0])
     level = float(energy[torch.from_numpy(voiced)].mean())
-    for doubt in _doubts(audio, seconds, energy.numpy(), level):
+    above_db = _DB * (level - float(np.quantile(energy.numpy(), 0.05)))
+    for doubt in doubts(audio, sample_rate, speech, above_db, campplus):
         logger.warning("voice {}: {}", name, doubt)
 
     wide = resample(speech, SAMPLE_RATE_IN, envelope.SAMPLE_RATE_HZ)
@@ -147,10 +146,16 @@ def make_voice(
         campplus.embed(torch.from_numpy(speech))[None], memory[None], everything
     )[0]
     speaker = Speaker(vector[None], said[None], kept[None], mask[None])
-    beside = prosody(
-        energy[None, : len(frames)] - level,
-        torch.from_numpy(f0[None, : len(frames)]),
-        torch.from_numpy(voiced[None, : len(frames)].astype(np.float32)),
+    ahead = STEP_FRAMES * encoder.delay_frames
+    later = torch.nn.functional.pad(mel[0, ahead:], (0, 0, 0, ahead), value=float(mel.min()))
+    count = STEP_FRAMES * len(memory)
+    reference = Reference(
+        content,
+        energy[:count] - level,
+        torch.from_numpy(f0[:count]),
+        torch.from_numpy(voiced[:count].astype(np.float32)),
+        later[:count] - level,
+        chosen,
     )
     features = {
         "vector": vector,
@@ -158,47 +163,29 @@ def make_voice(
         "envelope": kept,
         "mask": mask,
         "register": torch.tensor([float(np.median(np.log(f0[voiced])))]),
-        "correction": _correct(
-            networks, steps, speaker, content=content, beside=beside, true=frames
-        ),
+        "correction": _correct(networks, steps, speaker, reference, frames),
     }
     return Voice(
         name, FAMILY, {key: value.numpy().astype(np.float16) for key, value in features.items()}
     )
 
 
-@torch.no_grad()
 def _correct(
-    networks: Networks,
-    steps: int,
-    speaker: Speaker,
-    *,
-    content: Tensor,
-    beside: Tensor,
-    true: FloatArray,
+    networks: Networks, steps: int, speaker: Speaker, reference: Reference, true: FloatArray
 ) -> Tensor:
     """What the networks miss of a voice's long-term spectrum: log amplitudes [BANDS] to add.
 
-    They say the reference again in its own voice; where what they make differs from it on average,
-    they will differ alike on other words. Bands that 16 kHz speech does not fill follow the last
-    that it does.
+    Where what they make of the reference differs from it on average, they will differ alike on
+    other words. Bands that 16 kHz speech does not fill follow the last that it does.
     """
-    acoustic, device = networks.acoustic, networks.device
-    late = acoustic.delay_frames
-    padded = torch.nn.functional.pad(content[None], (0, 0, 0, late)).to(device)
-    melody = torch.nn.functional.pad(beside, (0, 0, 0, late)).to(device)
-    noise = torch.zeros(1, padded.shape[1], STEP_FRAMES * envelope.BANDS, device=device)
-    made, _ = acoustic.stream(
-        padded,
-        melody,
-        noise,
-        acoustic.prepare(
-            Speaker(*(getattr(speaker, part.name).to(device) for part in fields(Speaker))),
-            euler_times(steps, 1, device),
-        ),
-        acoustic.new_state(1, steps, device),
+    device = networks.device
+    made = rehearse(
+        networks.acoustic,
+        steps,
+        Speaker(*(getattr(speaker, part.name).to(device) for part in fields(Speaker))),
+        Reference(*(getattr(reference, part.name).to(device) for part in fields(Reference))),
     )
-    own = made[0, STEP_FRAMES * late :, : true.shape[1]].cpu().numpy()[: len(true)]
+    own = made[: len(true), : true.shape[1]].cpu().numpy()
     loud = true.mean(1) > true.mean(1).max() - _QUIET_BELOW_LEVEL
     missing = np.clip((true - own)[loud].mean(0), -_MOST_CORRECTED, _MOST_CORRECTED)
     smooth = np.convolve(np.pad(missing, 2, mode="edge"), np.ones(5) / 5, "valid")
@@ -213,18 +200,3 @@ def _choose(energy: Tensor, level: float) -> Tensor:
     if len(loud) <= MEMORY_FRAMES:
         return loud
     return loud[torch.linspace(0, len(loud) - 1, MEMORY_FRAMES).long()]
-
-
-def _doubts(audio: FloatArray, seconds: float, energy: FloatArray, level: float) -> list[str]:
-    """What is wrong with a clip that can still be used."""
-    found = []
-    if seconds < ENOUGH_S:
-        found.append(f"the clip has {seconds:.1f} s; 3 to 30 s make a better voice")
-    clipped = float(np.mean(np.abs(audio) >= _CLIPPED))
-    if clipped > 1e-4:
-        found.append(f"{100 * clipped:.2f} % of the samples are clipped; record it with less gain")
-    floor = float(np.quantile(energy, 0.05))
-    ratio_db = 8.686 * (level - floor)
-    if ratio_db < _NOISY_DB:
-        found.append(f"the clip is noisy: speech is only {ratio_db:.0f} dB above its background")
-    return found
