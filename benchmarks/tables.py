@@ -101,6 +101,23 @@ def _runtimes(result: dict[str, Any]) -> str:
     return _markdown(titles, rows)
 
 
+def _soak(result: dict[str, Any]) -> str:
+    minutes = result["minutes"]
+    last = len(minutes) - 1
+    shown = sorted({0, 1, *(round(last * part / 4) for part in range(1, 5))})
+    rows = [
+        (
+            f"{row['minute']:.0f}",
+            f"{row['memory_mb']:.0f}",
+            f"{row['level_db']:+.1f}",
+            f"{row['lag_ms']:.0f}",
+            f"{row['rtf']:.3f}",
+        )
+        for row in (minutes[index] for index in shown)
+    ]
+    return _markdown(("minute", "memory MB", "level dB", "offset ms", "CPU-s / s"), rows)
+
+
 def _overhead(result: dict[str, Any]) -> str:
     cpu = "server_cpu_ms_per_session_second"
 
@@ -185,6 +202,7 @@ def _seedvc(result: dict[str, Any]) -> str:
 _TABLES = {
     "rtf": _rtf,
     "runtimes": _runtimes,
+    "soak": _soak,
     "overhead": _overhead,
     "delay": _delay,
     "quality": report.table,
