@@ -23,7 +23,7 @@ from rich.progress import track
 from benchmarks import tables, talkers
 from benchmarks.results import CORES, RESULTS, save
 from benchmarks.service import Server, free_port, running, running_service
-from benchmarks.under_load import measure
+from benchmarks.under_load import LoadError, measure
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -86,16 +86,22 @@ def main(
         servers = {"echo": Server(f"ws://127.0.0.1:{port}/ws", echo_pid), "service": service}
         for count in track(sessions, "measuring"):
             level: dict[str, Any] = {"sessions": count}
-            for name, server in servers.items():
-                level[name] = measure(
-                    [server],
-                    count,
-                    warm_up_s=warm_up,
-                    seconds=seconds,
-                    client_processes=client_processes,
-                )
+            try:
+                for name, server in servers.items():
+                    level[name] = measure(
+                        [server],
+                        count,
+                        warm_up_s=warm_up,
+                        seconds=seconds,
+                        client_processes=client_processes,
+                    )
+            except LoadError as error:
+                typer.echo(f"{count} sessions are beyond this machine: {error}", err=True)
+                break
             level["added"] = added(level["service"], level["echo"])
             levels.append(level)
+    if not levels:
+        raise typer.Exit(1)
     path = save(
         "overhead",
         output,

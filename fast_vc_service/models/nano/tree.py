@@ -20,7 +20,8 @@ def leaves(state: Any) -> list[Tensor]:
 
 def rebuild(model: State, tensors: Iterator[Tensor]) -> State:
     """A state of the structure of ``model`` whose leaves are ``tensors``."""
-    return _rebuild(model, tensors)
+    state: State = _rebuild(model, tensors)
+    return state
 
 
 def _rebuild(model: Any, tensors: Iterator[Tensor]) -> Any:
