@@ -1,257 +1,184 @@
-"""Load of many real-time sessions from one process, as cheap as Python allows.
+"""How many live sessions a machine carries, and what they meet; the service against its peer.
 
-    python -m benchmarks.load --url ws://127.0.0.1:8042/ws --sessions 16
+    python -m benchmarks.load --engine nano
 
-Each session sends 20 ms of 16 kHz PCM every 20 ms by an absolute clock, and a marker before every
-tenth chunk. Sessions start evenly spread over a chunk's time. The latency of a marker runs from
-the *scheduled* time of the chunk that lets the server answer it (known from the block and delay
-that ``ready`` declares) to its arrival, so neither a stalling client nor a declared delay hides
-in it or is counted by it.
+Real-time sessions, 1, 2, 4, ... of them, on a real server process, from client processes of their
+own, until the latency of a chunk (p99) exceeds the block or audio is silenced; then the last step
+is halved. In the same run, under the same load, the design of the service's peer
+(``benchmarks/peer.py``): a model in each of W processes, run on the event loop.
 
-A WebSocket library would cost more than the service does; frames are built once and parsed here.
-Prints ``started <monotonic seconds>``, then one JSON object.
+Latency: from the *scheduled* time of the chunk that completes a block to the arrival of a marker
+that follows the block's output; neither a stalling client nor the declared delay is in it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import json
-import math
-import os
-import time
-from dataclasses import dataclass, field
-from typing import Annotated, Any, cast
-from urllib.parse import urlsplit
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
-import numpy as np
 import typer
-import uvloop
+from matplotlib.figure import Figure
+
+from benchmarks import tables
+from benchmarks.results import CORES, RESULTS, save
+from benchmarks.service import Server, free_port, running, running_service
+from benchmarks.talkers import CHUNK_MS
+from benchmarks.under_load import LoadError, measure
+from fast_vc_service.contract import SAMPLE_RATE_IN
+from fast_vc_service.engine.build import build_converter
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-SAMPLE_RATE = 16_000
-CHUNK_MS = 20
-MARKER_EVERY = 10
-GRACE_S = 15.0
-"""Time the server has to answer once nothing more is sent."""
+WORKERS = [1, 2, 4, 8]
+MEMORY_SESSIONS = 8
+"""Sessions at which memory is compared, whatever the latency then."""
 
-_TEXT, _BINARY, _CLOSE = 1, 2, 8
+SILENCED_SHARE = 1e-3
+"""Part of the audio whose silencing is still no overload: a block at a hiccup of the machine."""
+
+Measure = Callable[[int], dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """When a session's chunks are due.
+def climb(measure_level: Measure, most: int) -> list[dict[str, Any]]:
+    """Measure 1, 2, 4, ... sessions until they no longer fit, then halve the last step.
 
-    Attributes:
-        start_s: Monotonic seconds at which its first chunk is due.
-        warm_up_chunks: Chunks whose markers do not count.
-        chunks: Chunks in all.
+    Args:
+        measure_level: Returns a level; ``"fits"`` in it says whether to go on.
+        most: Sessions beyond which nobody looks.
+
+    Returns:
+        The levels by number of sessions, the last of those that fit within an eighth of what does
+        not; :data:`MEMORY_SESSIONS` is always among them.
     """
+    levels: dict[int, dict[str, Any]] = {}
 
-    start_s: float
-    warm_up_chunks: int
-    chunks: int
+    def fits(sessions: int) -> bool:
+        if sessions not in levels:
+            levels[sessions] = {"sessions": sessions, **measure_level(sessions)}
+        return bool(levels[sessions]["fits"])
 
-    def due_s(self, chunk: int) -> float:
-        """Return when ``chunk`` is to be sent, in monotonic seconds."""
-        return self.start_s + chunk * CHUNK_MS / 1e3
-
-
-@dataclass
-class Session(asyncio.Protocol):
-    """One client session on a raw connection."""
-
-    host: str
-    path: str
-    config: str
-    ready: asyncio.Future[dict[str, Any]]
-    complete: asyncio.Future[dict[str, Any]]
-    latencies_ms: list[float] = field(default_factory=list)
-    received_bytes: int = 0
-    schedule: Schedule | None = None
-    _buffer: bytearray = field(default_factory=bytearray)
-    _upgraded: bool = False
-    _transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the upgrade."""
-        # uvloop's transports are asyncio's by behaviour only.
-        transport = cast(asyncio.Transport, transport)
-        self._transport = transport
-        key = base64.b64encode(os.urandom(16)).decode()
-        transport.write(
-            f"GET {self.path} HTTP/1.1\r\nHost: {self.host}\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
-            "Sec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Fail whatever is still waited for."""
-        for future in (self.ready, self.complete):
-            if not future.done():
-                future.set_exception(ConnectionError(f"the server closed the connection: {exc}"))
-
-    def data_received(self, data: bytes) -> None:
-        """Parse what is whole."""
-        arrived_s = time.monotonic()
-        self._buffer += data
-        if not self._upgraded:
-            head, found, rest = self._buffer.partition(b"\r\n\r\n")
-            if not found:
-                return
-            if b" 101 " not in head.split(b"\r\n")[0]:
-                self._fail(f"expected 101 to the upgrade, got {bytes(head[:80])!r}")
-                return
-            self._upgraded = True
-            self._buffer = rest
-            self.send(frame(_TEXT, self.config.encode()))
-        for opcode, payload in frames(self._buffer):
-            self._take(opcode, payload, arrived_s)
-
-    def send(self, data: bytes) -> None:
-        """Write a frame."""
-        assert self._transport is not None
-        self._transport.write(data)
-
-    def _take(self, opcode: int, payload: bytes, arrived_s: float) -> None:
-        if opcode == _BINARY:
-            self.received_bytes += len(payload)
-        elif opcode == _TEXT:
-            self._hear(json.loads(payload), arrived_s)
-        elif opcode == _CLOSE:
-            self.send(frame(_CLOSE, payload[:2]))
-
-    def _hear(self, message: dict[str, Any], arrived_s: float) -> None:
-        if message["type"] == "marker":
-            schedule = self.schedule
-            answered_by = answering_chunk(message["id"], self.ready.result())
-            if schedule is not None and message["id"] >= schedule.warm_up_chunks:
-                self.latencies_ms.append(1e3 * (arrived_s - schedule.due_s(answered_by)))
-        elif message["type"] == "ready":
-            self.ready.set_result(message)
-        elif message["type"] == "complete":
-            self.complete.set_result(message["stats"])
-        elif message["type"] == "error":
-            self._fail(f"{message['error_code']}: {message['message']}")
-
-    def _fail(self, reason: str) -> None:
-        for future in (self.ready, self.complete):
-            if not future.done():
-                future.set_exception(RuntimeError(reason))
-        assert self._transport is not None
-        self._transport.close()
+    good, bad = 0, 1
+    while bad <= most and fits(bad):
+        good, bad = bad, 2 * bad
+    if bad <= most:
+        while bad - good > max(1, good // 8):
+            middle = (good + bad) // 2
+            good, bad = (middle, bad) if fits(middle) else (good, middle)
+    fits(min(MEMORY_SESSIONS, most))
+    return [levels[sessions] for sessions in sorted(levels)]
 
 
-def answering_chunk(marked_chunk: int, ready: dict[str, Any]) -> int:
-    """Return the chunk whose arrival lets the server answer a marker sent before ``marked_chunk``.
-
-    The marker waits for the output of the chunk's first sample: for the whole block that holds
-    this sample once it is delayed.
-    """
-    block_ms, delay_ms = float(ready["block_ms"]), float(ready["delay_ms"])
-    blocks = math.floor((marked_chunk * CHUNK_MS + delay_ms) / block_ms) + 1
-    return math.ceil(blocks * block_ms / CHUNK_MS) - 1
+def carried(levels: Sequence[dict[str, Any]]) -> int:
+    """Return the most sessions that fit; 0 when not even one did."""
+    return max((level["sessions"] for level in levels if level["fits"]), default=0)
 
 
-def frame(opcode: int, payload: bytes) -> bytes:
-    """Return a client's frame; its mask is all zeros, which leaves the payload as it is."""
-    size = len(payload)
-    length = bytes([0x80 | size]) if size < 126 else bytes([0x80 | 126]) + size.to_bytes(2, "big")
-    return bytes([0x80 | opcode]) + length + bytes(4) + payload
+def measure_system(
+    servers: Sequence[Server], block_ms: float, *, warm_up_s: float, seconds: float, most: int
+) -> list[dict[str, Any]]:
+    """Climb on ``servers``, over which the sessions are spread evenly."""
+
+    def level(sessions: int) -> dict[str, Any]:
+        try:
+            figures = measure(
+                servers,
+                sessions,
+                warm_up_s=warm_up_s,
+                seconds=seconds,
+                client_processes=max(1, len(CORES) - 1),
+            )
+        except LoadError as error:
+            return {"fits": False, "failed": str(error)}
+        silenced = figures["silenced_ms"] / (1e3 * sessions * (warm_up_s + seconds))
+        in_time = figures["latency_ms"]["p99"] <= block_ms
+        return {"fits": in_time and silenced <= SILENCED_SHARE, **figures}
+
+    return climb(level, most)
 
 
-def frames(buffer: bytearray) -> list[tuple[int, bytes]]:
-    """Take the whole frames of a server out of ``buffer``."""
-    found = []
-    start = 0
-    while len(buffer) - start >= 2:
-        size, head = buffer[start + 1], 2
-        if size >= 126:
-            head = 4 if size == 126 else 10
-            size = int.from_bytes(buffer[start + 2 : start + head], "big")
-        end = start + head + size
-        if len(buffer) < max(end, start + head):
-            break
-        found.append((buffer[start] & 0x0F, bytes(buffer[start + head : end])))
-        start = end
-    del buffer[:start]
-    return found
+@contextlib.contextmanager
+def peer(engine: str, workers: int) -> Iterator[list[Server]]:
+    """Run the peer's design with so many workers, each on a port of its own."""
+    with contextlib.ExitStack() as stack:
+        servers = []
+        for _ in range(workers):
+            port = free_port()
+            command = [sys.executable, "-m", "benchmarks.peer", "--engine", engine]
+            command += ["--port", str(port), "--workers", str(workers)]
+            pid = stack.enter_context(running(command, {}, port, "/"))
+            servers.append(Server(f"ws://127.0.0.1:{port}/ws", pid))
+        yield servers
 
 
-async def run_sessions(
-    url: str, sessions: int, *, warm_up_s: float, seconds: float
-) -> dict[str, Any]:
-    """Run ``sessions`` real-time sessions side by side; return what they met."""
-    async with asyncio.timeout(GRACE_S):
-        clients = await asyncio.gather(*(_connect(url) for _ in range(sessions)))
-        await asyncio.gather(*(client.ready for client in clients))
-    start_s = time.monotonic() + 0.1
-    print(f"started {start_s}", flush=True)
-    warm_up_chunks = round(1e3 * warm_up_s / CHUNK_MS)
-    chunks = warm_up_chunks + round(1e3 * seconds / CHUNK_MS)
-    for index, client in enumerate(clients):
-        phase_s = index / sessions * CHUNK_MS / 1e3
-        client.schedule = Schedule(start_s + phase_s, warm_up_chunks, chunks)
-    late_ms = await _send_all(clients)
-    async with asyncio.timeout(GRACE_S):
-        stats = await asyncio.gather(*(client.complete for client in clients))
-    return {
-        "latencies_ms": [value for client in clients for value in client.latencies_ms],
-        "send_late_ms": late_ms,
-        "silenced_ms": sum(each["silenced_ms"] for each in stats),
-        "received_bytes": sum(client.received_bytes for client in clients),
-    }
+@contextlib.contextmanager
+def service(engine: str, most: int) -> Iterator[list[Server]]:
+    """Run the service; its own admission would end the climb before the machine does."""
+    with running_service(engine, max_sessions=2 * most) as server:
+        yield [server]
 
 
-async def _connect(url: str) -> Session:
-    parts = urlsplit(url)
-    loop = asyncio.get_running_loop()
-    config = json.dumps({"type": "config", "sample_rate": SAMPLE_RATE, "api_key": "test-key"})
-    _, client = await loop.create_connection(
-        lambda: Session(
-            parts.netloc, parts.path, config, loop.create_future(), loop.create_future()
-        ),
-        parts.hostname or "127.0.0.1",
-        parts.port or 80,
-    )
-    return client
-
-
-async def _send_all(clients: list[Session]) -> list[float]:
-    """Send every chunk when it is due; return how late each was sent in ms."""
-    noise = np.random.default_rng(0).normal(0, 1000, SAMPLE_RATE * CHUNK_MS // 1000)
-    audio = frame(_BINARY, noise.astype("<i2").tobytes())
-    schedule = clients[0].schedule
-    assert schedule is not None
-    late_ms = []
-    for chunk in range(schedule.chunks):
-        marker = frame(_TEXT, json.dumps({"type": "marker", "id": chunk}).encode())
-        for client in clients:
-            assert client.schedule is not None
-            due_s = client.schedule.due_s(chunk)
-            wait_s = due_s - time.monotonic()
-            if wait_s > 0:
-                await asyncio.sleep(wait_s)
-            late_ms.append(1e3 * (time.monotonic() - due_s))
-            client.send(marker + audio if chunk % MARKER_EVERY == 0 else audio)
-        # Behind schedule nothing above waits: let what has arrived be read.
-        await asyncio.sleep(0)
-    for client in clients:
-        client.send(frame(_TEXT, b'{"type": "end"}'))
-    return late_ms
+def plot(block_ms: float, systems: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw latency and memory over the number of sessions."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    latency, memory = figure.subplots(1, 2)
+    for system in systems:
+        measured = [level for level in system["levels"] if "failed" not in level]
+        sessions = [level["sessions"] for level in measured]
+        p99 = [level["latency_ms"]["p99"] for level in measured]
+        latency.plot(sessions, p99, "o-", label=system["system"])
+        memory.plot(sessions, [level["memory_pss_mb"] for level in measured], "o-")
+    latency.axhline(block_ms, color="black", linestyle=":", label="one block")
+    latency.set(ylabel="chunk latency p99, ms", yscale="log")
+    memory.set(ylabel="memory (PSS), MB", ylim=(0, None))
+    for axes in (latency, memory):
+        axes.set(xlabel="real-time sessions", xscale="log")
+        axes.grid(alpha=0.3)
+    latency.legend()
+    figure.savefig(path, dpi=120)
 
 
 @app.command()
 def main(
-    url: Annotated[str, typer.Option(help="WebSocket address.")],
-    sessions: Annotated[int, typer.Option(help="Sessions at the same time.")] = 1,
-    warm_up: Annotated[float, typer.Option(help="Seconds that do not count.")] = 2.0,
-    seconds: Annotated[float, typer.Option(help="Seconds that count.")] = 10.0,
+    *,
+    engine: Annotated[str, typer.Option(help="Engine to measure.")] = "nano",
+    workers: Annotated[
+        list[int], typer.Option(help="Worker processes of the peer's design; may be repeated.")
+    ] = WORKERS,
+    only_service: Annotated[bool, typer.Option(help="Leave the peer's design out.")] = False,
+    seconds: Annotated[float, typer.Option(help="Seconds that count at each level.")] = 10.0,
+    warm_up: Annotated[float, typer.Option(help="Seconds before them.")] = 2.0,
+    most: Annotated[int, typer.Option(help="Sessions beyond which nobody looks.")] = 512,
+    output: Annotated[Path, typer.Option(help="Folder for the results.")] = RESULTS,
 ) -> None:
-    """Run real-time sessions against a server."""
-    result = uvloop.run(run_sessions(url, sessions, warm_up_s=warm_up, seconds=seconds))
-    print(json.dumps(result))
+    """Measure how many live sessions fit, with the service's design and with its peer's."""
+    block_ms = 1e3 * build_converter(engine).block / SAMPLE_RATE_IN
+    candidates = [("service", service(engine, most))]
+    if not only_service:
+        candidates += [(f"peer, W = {count}", peer(engine, count)) for count in workers]
+    systems = []
+    for name, started in candidates:
+        typer.echo(f"{engine}: {name} ...")
+        with started as servers:
+            levels = measure_system(
+                servers, block_ms, warm_up_s=warm_up, seconds=seconds, most=most
+            )
+        systems.append({"system": name, "carried": carried(levels), "levels": levels})
+    path = save(
+        f"load-{engine}",
+        output,
+        engine=engine,
+        block_ms=block_ms,
+        seconds=seconds,
+        chunk_ms=CHUNK_MS,
+        memory_sessions=MEMORY_SESSIONS,
+        systems=systems,
+    )
+    plot(block_ms, systems, path.with_suffix(".png"))
+    typer.echo(tables.of_result(path))
+    typer.echo(f"written: {path}")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,9 @@ def of_result(path: Path) -> str:
     machine = result["machine"]
     place = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"
     date = result["measured"].partition("T")[0]
-    return f"{_TABLES[result['benchmark']](result)}\nMeasured {date} on {place}.\n"
+    # load-nano, load-world: one table an engine.
+    table = _TABLES[result["benchmark"].partition("-")[0]]
+    return f"{table(result)}\nMeasured {date} on {place}.\n"
 
 
 def updated(page: str, results: Path) -> str:
@@ -199,10 +201,49 @@ def _seedvc(result: dict[str, Any]) -> str:
     return _markdown(titles, rows)
 
 
+def _load(result: dict[str, Any]) -> str:
+    rows = []
+    for system in result["systems"]:
+        levels = {level["sessions"]: level for level in system["levels"] if "failed" not in level}
+        full = levels.get(system["carried"])
+        alike = levels.get(result["memory_sessions"])
+        rows.append(
+            (
+                system["system"],
+                str(system["carried"]),
+                _three(full["latency_ms"]) if full else "—",
+                f"{full['rtf_p95']:.2f}" if full and full["rtf_p95"] is not None else "—",
+                f"{full['server_cores']:.2f}" if full else "—",
+                f"{full['client_cores']:.2f}" if full else "—",
+                f"{full['silenced_ms']:.0f}" if full else "—",
+                f"{alike['latency_ms']['p99']:.1f}" if alike else "—",
+                f"{alike['memory_pss_mb']:.0f}" if alike else "—",
+            )
+        )
+    alike_at = result["memory_sessions"]
+    titles = (
+        f"{result['engine']}, block {result['block_ms']:.0f} ms",
+        "sessions that fit",
+        "p50 / p95 / p99 ms then",
+        "RTF p95",
+        "cores, server",
+        "cores, clients",
+        "silenced ms",
+        f"p99 ms at {alike_at}",
+        f"memory MB at {alike_at}",
+    )
+    return _markdown(titles, rows)
+
+
+def _three(figures: dict[str, float]) -> str:
+    return " / ".join(f"{figures[name]:.1f}" for name in ("p50", "p95", "p99"))
+
+
 _TABLES = {
     "rtf": _rtf,
     "runtimes": _runtimes,
     "soak": _soak,
+    "load": _load,
     "overhead": _overhead,
     "delay": _delay,
     "quality": report.table,

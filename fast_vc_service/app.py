@@ -160,7 +160,7 @@ def serve(settings: Settings, info: ServiceInfoFile, sock: socket.socket) -> int
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             return runner.run(_run(server, service, sock))
     finally:
-        service.engine.scheduler.stop()
+        service.engine.stop()
 
 
 async def _run(server: DrainingServer, service: Service, sock: socket.socket) -> int:

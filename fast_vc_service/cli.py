@@ -66,7 +66,10 @@ Engine = Annotated[
     ),
 ]
 Device = Annotated[
-    str | None, typer.Option(help="Where the model runs: cpu or cuda.", metavar="NAME")
+    str | None,
+    typer.Option(
+        help="Where the model runs: cpu, cuda, or several: cuda:0,cuda:1.", metavar="NAME"
+    ),
 ]
 LatencyMs = Annotated[
     int | None,

@@ -109,7 +109,8 @@ def run(settings: Settings, request: Request, *, as_json: bool = False) -> int:
     try:
         converter = build_converter(
             settings.engine,
-            device=settings.device,
+            # One file after the other: further devices would have nothing to do.
+            device=settings.device.partition(",")[0],
             geometry="file",
             seedvc=seedvc_source(settings),
         )

@@ -254,20 +254,22 @@ def check_engine(engine: Engine) -> Iterator[Check]:
 def _check_speed(engine: Engine) -> Check:
     started = time.perf_counter()
     try:
-        capacity = engine.warm_up()
+        measured = engine.warm_up()
     finally:
-        engine.scheduler.stop()
+        engine.stop()
     warm_up_s = time.perf_counter() - started
+    capacity = max(measured, key=lambda device: device.rtf)
     # An overridden max_sessions says nothing about what the machine carries.
+    sessions = sum(device.sessions for device in measured)
     finding = (
         f"RTF {capacity.rtf:.2f} (p95 of a step over {capacity.batch}); "
-        f"about {capacity.sessions} live sessions fit; warm-up takes {warm_up_s:.1f} s"
+        f"about {sessions} live sessions fit; warm-up takes {warm_up_s:.1f} s"
     )
     values = {
         "real_time_factor_p95": capacity.rtf,
         "step_p95_ms": capacity.step_s * 1e3,
         "batch": capacity.batch,
-        "sessions": capacity.sessions,
+        "sessions": sessions,
         "warm_up_s": warm_up_s,
     }
     slower = "Set a greater latency_ms, stop other programs, or use a faster machine."

@@ -12,19 +12,29 @@ from fast_vc_service.contract import FloatArray
 
 BitDepth = Literal[16, 24, 32]
 
-_INT16_SCALE = np.float32(2.0**15)
-_INT16_MAX = np.float32(2.0**15 - 1)
-_STEPS: dict[int, tuple[np.dtype[np.int16] | np.dtype[np.int32], np.float32]] = {
-    2: (np.dtype("<i2"), np.float32(2.0**-15)),
-    3: (np.dtype("<i4"), np.float32(2.0**-31)),
-    4: (np.dtype("<i4"), np.float32(2.0**-31)),
+_INT16 = np.dtype("<i2")
+# Arrays without dimensions: a scalar would be made one anew in every operation.
+_INT16_SCALE = np.array(2.0**15, np.float32)
+_INT16_MAX = np.array(2.0**15 - 1, np.float32)
+_HIGHEST, _LOWEST = np.array(1.0, np.float32), np.array(-1.0, np.float32)
+_STEPS: dict[int, tuple[np.dtype[np.int16] | np.dtype[np.int32], FloatArray]] = {
+    2: (_INT16, np.array(2.0**-15, np.float32)),
+    3: (np.dtype("<i4"), np.array(2.0**-31, np.float32)),
+    4: (np.dtype("<i4"), np.array(2.0**-31, np.float32)),
 }
 """Bytes of a sample: the integers they are read as, and the value of one step of those."""
 
 
+def clip(samples: FloatArray) -> FloatArray:
+    """Return a copy of ``samples`` (any shape) clipped to [-1, 1]; NaN stays."""
+    # Half the time that numpy's clip takes for a block.
+    clipped: FloatArray = np.maximum(samples, _LOWEST)
+    return np.minimum(clipped, _HIGHEST, out=clipped)
+
+
 def limit(samples: FloatArray) -> FloatArray:
     """Return a copy of ``samples`` (any shape) clipped to [-1, 1], NaN replaced by 0."""
-    limited = np.asarray(samples, np.float32).clip(-1.0, 1.0)
+    limited = clip(np.asarray(samples, np.float32))
     flat = limited.reshape(-1)
     # Their energy shows whether any is NaN, at a third of the cost of looking for it.
     if math.isnan(flat.dot(flat)):
@@ -68,7 +78,8 @@ class PcmDecoder:
             wide[:, 1:] = np.frombuffer(data, np.uint8, 3 * count).reshape(-1, 3)
             data = wide.tobytes()
         raw: npt.NDArray[np.int16 | np.int32] = np.frombuffer(data, self._dtype, count)
-        samples: FloatArray = np.multiply(raw, self._step, dtype=np.float32)
+        samples: FloatArray = raw.astype(np.float32)
+        samples *= self._step
         return samples
 
     def conceal(self) -> FloatArray:
@@ -93,7 +104,7 @@ class PcmEncoder:
 
     def encode(self, samples: FloatArray) -> list[bytes]:
         """Return one message with all of ``samples`` ``[n]``; none when n is 0."""
-        return [to_int16(samples).astype("<i2", copy=False).tobytes()] if len(samples) else []
+        return [to_int16(samples).astype(_INT16, copy=False).tobytes()] if len(samples) else []
 
     def flush(self) -> list[bytes]:
         """Return nothing: no sample is held back."""

@@ -1,16 +1,34 @@
-"""Which waiting work runs next: pure logic, no thread and no clock of its own.
+"""Which waiting work runs next, and when: pure logic, no thread and no clock of its own.
 
-Live sessions go before file conversions; among live ones the earliest deadline goes first, among
-files the longest waiting. A session's work stays in order and never runs twice at a time.
+A batch leaves when every session that could join it is ready, when it is full, when its first
+block has waited ``gather_s`` for company, or when the earliest deadline leaves no time to wait.
+
+Live sessions go before file conversions, the earliest deadline first. Under overload that alone
+would let the same sessions lose every time, so what a session has lost lately makes its next block
+more urgent; and a file conversion that has waited :data:`FILE_PATIENCE_S` goes as if it were live.
+A session's work stays in order and never runs twice at a time.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 
 from fast_vc_service.contract import FloatArray, Voice
+
+FILE_PATIENCE_S = 2.0
+"""Seconds after which the block of a file conversion no longer gives way to live ones."""
+
+LOSS_CREDIT_S = 1.0
+"""Seconds by which each block lost lately brings a session's next deadline forward."""
+
+LOSS_MEMORY = 0.95
+"""What is left of the memory of a loss after each further block."""
+
+AT_ONCE = -math.inf
+"""What :meth:`JobQueue.leave_at` returns when a batch has nothing to wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +64,7 @@ class Job:
         channel: Id of the session; never used again, so late output cannot reach a new owner.
         block: ``[block]`` at 16 kHz.
         submitted_at: Monotonic seconds.
-        due_at: Monotonic seconds of its deadline: orders live work; None marks a file conversion.
+        deadline: Monotonic seconds by which its result is wanted; None marks a file conversion.
         late_at: When it is skipped instead of converted; None means never.
         change: Applied before the step.
         done: Called once with the result, in the submitter's own thread.
@@ -55,62 +73,163 @@ class Job:
     channel: int
     block: FloatArray = field(repr=False)
     submitted_at: float
-    due_at: float | None
+    deadline: float | None
     late_at: float | None
     change: VoiceChange | None
     done: Callable[[Result], None] = field(repr=False)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one model thread does next.
+
+    Attributes:
+        late: Jobs to skip first, those of a session in order.
+        jobs: Jobs to convert in one step, at most one a session.
+    """
+
+    late: list[Job]
+    jobs: list[Job]
+
+    def __bool__(self) -> bool:
+        return bool(self.late or self.jobs)
+
+    @property
+    def channels(self) -> set[int]:
+        """Sessions that have work in it."""
+        return {job.channel for job in self.late} | {job.channel for job in self.jobs}
+
+
+@dataclass(slots=True)
+class _Channel:
+    waiting: deque[Job] = field(default_factory=deque)
+    running: bool = False
+    lost_lately: float = 0.0
+
+    def count(self, *, lost: bool) -> None:
+        """Remember whether one more block was lost."""
+        self.lost_lately = self.lost_lately * LOSS_MEMORY + lost
 
 
 class JobQueue:
     """Work of many sessions, handed out in batches.
 
     Args:
-        max_batch: Most jobs a batch.
+        max_batch: Most jobs a step.
+        gather_s: Longest that a ready block waits for others to share its step.
+        workers: Threads that take batches; they share what is ready.
+
+    Attributes:
+        step_s: How long a step is expected to take; the owner keeps it up to date.
     """
 
-    def __init__(self, max_batch: int) -> None:
+    def __init__(self, max_batch: int, *, gather_s: float = 0.0, workers: int = 1) -> None:
+        self.step_s = 0.0
         self._max_batch = max_batch
-        self._waiting: dict[int, deque[Job]] = {}
-        self._running: set[int] = set()
+        self._gather_s = gather_s
+        self._workers = workers
+        self._busy = 0
+        self._channels: dict[int, _Channel] = {}
+        self._ready: dict[int, _Channel] = {}
+        self._running = 0
+        self._leave_by = math.inf
 
     def __len__(self) -> int:
-        return sum(len(jobs) for jobs in self._waiting.values())
+        """Jobs that wait."""
+        return sum(len(channel.waiting) for channel in self._channels.values())
 
     @property
-    def runnable(self) -> bool:
-        """Whether :meth:`take` would return any job."""
-        return any(channel not in self._running for channel in self._waiting)
+    def ready(self) -> Set[int]:
+        """Sessions that have work and do not run."""
+        return self._ready.keys()
+
+    def open(self, channel: int) -> None:
+        """Expect work of a new session."""
+        self._channels[channel] = _Channel()
+
+    def close(self, channel: int) -> None:
+        """Forget a session that is gone, and the work of it that waits."""
+        gone = self._channels.pop(channel, None)
+        self._ready.pop(channel, None)
+        if gone is not None and gone.running:
+            self._running -= 1
 
     def push(self, job: Job) -> None:
-        """Queue ``job`` behind the other jobs of its session."""
-        self._waiting.setdefault(job.channel, deque()).append(job)
+        """Queue ``job`` behind the other jobs of its session; ignored when that is closed."""
+        channel = self._channels.get(job.channel)
+        if channel is None:
+            return
+        channel.waiting.append(job)
+        if not channel.running and len(channel.waiting) == 1:
+            self._ready[job.channel] = channel
+            self._leave_by = min(self._leave_by, self._latest_start(job))
 
-    def take(self) -> list[Job]:
-        """Return the jobs to run now, at most one a session; empty when none can run.
+    def leave_at(self) -> float:
+        """When the next batch leaves, in monotonic seconds; infinite while nothing can run."""
+        ready = len(self._ready)
+        if not ready:
+            return math.inf
+        if ready >= self._max_batch or ready + self._running >= len(self._channels):
+            return AT_ONCE
+        return self._leave_by
+
+    def take(self, now: float) -> Batch:
+        """Return what to run at ``now``; empty when nothing can.
 
         Every session in the batch counts as running until :meth:`finish`.
         """
-        heads = [jobs[0] for channel, jobs in self._waiting.items() if channel not in self._running]
-        heads.sort(key=_urgency)
-        batch = heads[: self._max_batch]
-        for job in batch:
-            jobs = self._waiting[job.channel]
-            jobs.popleft()
-            if not jobs:
-                del self._waiting[job.channel]
-            self._running.add(job.channel)
+        late: list[Job] = []
+        heads: list[tuple[tuple[bool, float], int]] = []
+        for number, channel in self._ready.items():
+            waiting = channel.waiting
+            while waiting and (late_at := waiting[0].late_at) is not None and late_at < now:
+                late.append(waiting.popleft())
+                channel.count(lost=True)
+            if waiting:
+                heads.append((_urgency(waiting[0], channel.lost_lately, now), number))
+        heads.sort()
+        share = -(-len(heads) // max(1, self._workers - self._busy))
+        jobs = []
+        for _, number in heads[: min(self._max_batch, share)]:
+            channel = self._ready[number]
+            channel.count(lost=False)
+            jobs.append(channel.waiting.popleft())
+        batch = Batch(late, jobs)
+        self._start(batch)
         return batch
 
-    def finish(self, batch: list[Job]) -> None:
-        """Mark the sessions of ``batch`` as no longer running."""
-        self._running.difference_update(job.channel for job in batch)
+    def finish(self, batch: Batch) -> None:
+        """Take note that ``batch`` has run: its sessions may run again."""
+        self._busy -= 1
+        for number in batch.channels:
+            channel = self._channels.get(number)
+            if channel is not None:
+                channel.running = False
+                self._running -= 1
+                if channel.waiting:
+                    self._ready[number] = channel
+                    first = self._latest_start(channel.waiting[0])
+                    self._leave_by = min(self._leave_by, first)
 
-    def cancel(self, channel: int) -> None:
-        """Forget the waiting work of a session that is gone."""
-        self._waiting.pop(channel, None)
+    def _start(self, batch: Batch) -> None:
+        if batch:
+            self._busy += 1
+            for number in batch.channels:
+                self._ready.pop(number).running = True
+                self._running += 1
+        self._leave_by = min(self._starts(self._ready.values()), default=math.inf)
+
+    def _starts(self, channels: Iterable[_Channel]) -> Iterable[float]:
+        return (self._latest_start(channel.waiting[0]) for channel in channels)
+
+    def _latest_start(self, job: Job) -> float:
+        gathered = job.submitted_at + self._gather_s
+        return gathered if job.deadline is None else min(gathered, job.deadline - self.step_s)
 
 
-def _urgency(job: Job) -> tuple[bool, float]:
-    if job.due_at is None:
-        return (True, job.submitted_at)
-    return (False, job.due_at)
+def _urgency(job: Job, lost_lately: float, now: float) -> tuple[bool, float]:
+    """Sort key; smaller goes first."""
+    if job.deadline is not None:
+        return (False, job.deadline - lost_lately * LOSS_CREDIT_S)
+    patient_until = job.submitted_at + FILE_PATIENCE_S
+    return (now < patient_until, patient_until)

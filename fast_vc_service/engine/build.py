@@ -10,7 +10,8 @@ from typing import Literal
 
 from fast_vc_service.audio.resample import StreamResampler
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, Voice
-from fast_vc_service.engine.capacity import Capacity, LiveCapacity, measure
+from fast_vc_service.engine.capacity import Capacity
+from fast_vc_service.engine.placement import Lane, Placement
 from fast_vc_service.engine.scheduler import Post, Scheduler, Slot
 from fast_vc_service.engine.voices import VoiceStore
 from fast_vc_service.engine.window import WindowConverter, WindowGeometry
@@ -19,11 +20,6 @@ from fast_vc_service.models.presets import MODELS
 from fast_vc_service.models.seedvc.options import SeedVcOptions, SeedVcSource
 from fast_vc_service.models.world.model import WorldModel
 from fast_vc_service.settings.model import Settings
-
-
-class CapacityError(RuntimeError):
-    """Every slot is taken."""
-
 
 Geometry = Literal["live", "file"]
 
@@ -132,7 +128,7 @@ ENGINES = tuple(FAMILIES)
 """Names ``engine`` may have."""
 
 DEVICES = ("cpu", "cuda")
-"""Devices the engines of this version can use."""
+"""Kinds of devices the engines of this version can use."""
 
 
 def build_converter(
@@ -147,7 +143,7 @@ def build_converter(
 
     Args:
         engine: One of :data:`ENGINES`.
-        device: One of :data:`DEVICES`.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         latency_ms: Block + delay + resamplers for 48 kHz PCM both ways, rounded down to what
             whole 20 ms blocks allow; None takes the engine's own. Ignored for files.
         geometry: ``"live"``, or ``"file"`` with long blocks.
@@ -157,15 +153,8 @@ def build_converter(
         ValueError: Unknown engine or device, or a latency out of the engine's range.
         UserError: Files of the model are missing or damaged.
     """
-    if engine not in FAMILIES:
-        raise ValueError(f"engine: expected one of {', '.join(ENGINES)}; got {engine!r}")
-    if device not in DEVICES:
-        raise ValueError(f"device: expected one of {', '.join(DEVICES)}; got {device!r}")
-    family = FAMILIES[engine]
-    if device not in family.devices:
-        raise ValueError(
-            f"device: expected {' or '.join(family.devices)} for {engine}; got {device!r}"
-        )
+    family = _family(engine)
+    _check_device(device, family.devices, engine)
 
     def build(block_ms: int) -> Converter:
         return family.build(block_ms, device, seedvc)
@@ -184,6 +173,29 @@ def build_converter(
     return build(family.min_block_ms + spare)
 
 
+def _family(engine: str) -> Family:
+    if engine not in FAMILIES:
+        raise ValueError(f"engine: expected one of {', '.join(ENGINES)}; got {engine!r}")
+    return FAMILIES[engine]
+
+
+def _check_device(device: str, kinds: tuple[str, ...], engine: str) -> None:
+    kind, colon, index = device.partition(":")
+    if kind not in DEVICES or (colon and not (kind == "cuda" and index.isdecimal())):
+        raise ValueError(f"device: expected one of {', '.join(DEVICES)}, cuda:N; got {device!r}")
+    if kind not in kinds:
+        raise ValueError(f"device: expected {' or '.join(kinds)} for {engine}; got {device!r}")
+    if kind == "cuda":
+        import torch
+
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(index or 0) >= count:
+            raise ValueError(
+                f"device: expected cpu or one of the {count} CUDA devices that torch finds; "
+                f"got {device!r}"
+            )
+
+
 def latency_of(converter: Converter) -> float:
     """Return block + delay + both resamplers in ms, for 48 kHz PCM both ways."""
     resamplers_s = (
@@ -195,47 +207,43 @@ def latency_of(converter: Converter) -> float:
 
 @dataclass
 class Engine:
-    """A converter with its voices and its scheduler, ready to be warmed up.
+    """A converter on one or more devices, with its voices, ready to be warmed up.
 
     Attributes:
         name: One of :data:`ENGINES`.
-        converter: Shared by all sessions.
-        scheduler: Runs it.
+        placement: Its devices and who runs where.
         voices: What sessions may choose from.
-        max_sessions: Overrides the measured capacity when set.
     """
 
     name: str
-    converter: Converter
-    scheduler: Scheduler
+    placement: Placement
     voices: VoiceStore
-    max_sessions: int | None
-    _live: LiveCapacity | None = None
+
+    @property
+    def converter(self) -> Converter:
+        """The converter of the first device; all have the same geometry."""
+        return self.placement.lanes[0].converter
+
+    @property
+    def live(self) -> int:
+        """Sessions that hold a slot."""
+        return self.placement.live
 
     @property
     def capacity(self) -> int:
         """Live sessions admitted at present; 0 before :meth:`warm_up`."""
-        if self._live is None:
-            return 0
-        return self.max_sessions or self._live.sessions
-
-    def observe_step(self, seconds: float, batch: int) -> None:
-        """Correct the capacity by a live step of ``seconds`` wall time over ``batch`` sessions."""
-        if self._live is not None:
-            self._live.observe(seconds, batch)
+        return self.placement.capacity
 
     def open(self, voice: Voice, pitch_shift: float, seed: int, *, post: Post) -> Slot:
-        """Take a slot of the scheduler for a new session.
+        """Take a slot on the least loaded device for a new session.
 
         Raises:
             CapacityError: All slots are taken.
         """
-        if self.scheduler.live >= self.capacity:
-            raise CapacityError(f"all {self.capacity} slots are taken")
-        return self.scheduler.open(voice, pitch_shift, seed, post=post)
+        return self.placement.open(voice, pitch_shift, seed, post=post)
 
-    def warm_up(self) -> Capacity:
-        """Make the default voice, start the model threads and measure the capacity.
+    def warm_up(self) -> list[Capacity]:
+        """Make the default voice, start the model threads and measure each device's capacity.
 
         Blocks for seconds; call it off the event loop.
 
@@ -243,13 +251,11 @@ class Engine:
             LookupError: The default voice does not exist.
             ValueError: The default voice's clip cannot make a voice.
         """
-        voice = self.voices.get(self.voices.default)
-        self.scheduler.start()
-        family = FAMILIES[self.name]
-        threads = family.threads or cores()
-        capacity = measure(self.converter, voice, threads=threads, max_batch=family.max_batch)
-        self._live = LiveCapacity(capacity)
-        return capacity
+        return self.placement.warm_up(self.voices.get(self.voices.default))
+
+    def stop(self) -> None:
+        """Stop the model threads."""
+        self.placement.stop()
 
 
 def build_engine(
@@ -268,7 +274,7 @@ def build_engine(
 
     Args:
         engine: One of :data:`ENGINES`.
-        device: One of :data:`DEVICES`.
+        device: One or more devices, separated by commas (``"cuda:0,cuda:1"``).
         latency_ms: See :func:`build_converter`.
         voices_dir: Folder of reference clips; each is a voice.
         default_voice: Name of the voice of sessions that choose none.
@@ -281,23 +287,29 @@ def build_engine(
         ValueError: See :func:`build_converter`.
         UserError: See :func:`build_converter`.
     """
-    converter = build_converter(engine, device=device, latency_ms=latency_ms, seedvc=seedvc)
-    family = FAMILIES[engine]
 
-    def stepped(seconds: float, batch: int) -> None:
-        built.observe_step(seconds, batch)
-        on_step(seconds, batch)
+    def lane(name: str) -> Lane:
+        converter = build_converter(engine, device=name, latency_ms=latency_ms, seedvc=seedvc)
+        threads = family.threads or cores()
 
-    scheduler = Scheduler(
-        converter,
-        threads=family.threads or cores(),
-        max_batch=family.max_batch,
-        gather_s=family.gather_ms / 1e3,
-        on_step=stepped,
-    )
-    voices = VoiceStore(voices_dir, converter, cache_dir, default_voice)
-    built = Engine(engine, converter, scheduler, voices, max_sessions)
-    return built
+        def stepped(seconds: float, batch: int) -> None:
+            built.observe(seconds, batch)
+            on_step(seconds, batch)
+
+        scheduler = Scheduler(
+            converter,
+            threads=threads,
+            max_batch=family.max_batch,
+            gather_s=family.gather_ms / 1e3,
+            on_step=stepped,
+        )
+        built = Lane(name, converter, scheduler, threads, family.max_batch)
+        return built
+
+    family = _family(engine)
+    placement = Placement([lane(name) for name in device.split(",")], max_sessions)
+    voices = VoiceStore(voices_dir, placement.lanes[0].converter, cache_dir, default_voice)
+    return Engine(engine, placement, voices)
 
 
 def seedvc_source(settings: Settings) -> SeedVcSource:

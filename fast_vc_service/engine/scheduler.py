@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -17,9 +18,12 @@ import numpy as np
 from loguru import logger
 
 from fast_vc_service.contract import Converter, FloatArray, State, Voice, block_out
-from fast_vc_service.engine.batching import Job, JobQueue, Result, VoiceChange
+from fast_vc_service.engine.batching import Batch, Job, JobQueue, Result, VoiceChange
 
 Post = Callable[[Callable[[], None]], object]
+
+SMOOTHED_STEPS = 20
+"""Steps over which the expected step time is averaged."""
 
 
 class Scheduler:
@@ -29,7 +33,7 @@ class Scheduler:
         converter: Shared by all threads; states are never shared.
         threads: Model threads.
         max_batch: Most sessions a step.
-        gather_s: How long the first ready block waits for others to share its step.
+        gather_s: Longest that a ready block waits for others to share its step.
         on_step: Called from a model thread after each step with (wall seconds, batch size).
         clock: Monotonic seconds.
     """
@@ -45,13 +49,12 @@ class Scheduler:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.converter = converter
-        self._gather_s = gather_s
         self._on_step = on_step
         self._clock = clock
-        self._queue = JobQueue(max_batch)
-        self._states: dict[int, tuple[State, Post]] = {}
+        self._queue = JobQueue(max_batch, gather_s=gather_s, workers=threads)
+        self._owners: dict[int, tuple[State, Post]] = {}
         self._channels = itertools.count(1)
-        self._wake = threading.Condition()
+        self._wake = threading.Condition(threading.Lock())
         self._stopping = False
         self._threads = [
             threading.Thread(target=self._work, name=f"model-{index}", daemon=True)
@@ -61,7 +64,7 @@ class Scheduler:
     @property
     def live(self) -> int:
         """Open slots."""
-        return len(self._states)
+        return len(self._owners)
 
     def start(self) -> None:
         """Start the model threads."""
@@ -89,7 +92,8 @@ class Scheduler:
         state = self.converter.new_state(voice, pitch_shift, seed)
         with self._wake:
             channel = next(self._channels)
-            self._states[channel] = (state, post)
+            self._owners[channel] = (state, post)
+            self._queue.open(channel)
         return Slot(self, channel)
 
     def now(self) -> float:
@@ -98,60 +102,69 @@ class Scheduler:
 
     def submit(self, job: Job) -> None:
         """Queue a job; ignored when its session has closed."""
+        queue = self._queue
         with self._wake:
-            if job.channel in self._states:
-                self._queue.push(job)
+            planned = queue.leave_at()
+            queue.push(job)
+            if queue.leave_at() < planned:
                 self._wake.notify()
 
     def close(self, channel: int) -> None:
         """Give a slot back; its waiting work is forgotten, its running step goes nowhere."""
         with self._wake:
-            self._states.pop(channel, None)
-            self._queue.cancel(channel)
+            self._owners.pop(channel, None)
+            self._queue.close(channel)
 
     def _work(self) -> None:
-        while True:
-            with self._wake:
-                while not self._queue.runnable and not self._stopping:
-                    self._wake.wait()
-            if self._gather_s:
-                time.sleep(self._gather_s)
-            with self._wake:
-                batch = self._queue.take()
-                if self._stopping:
-                    return
-                owners = {job.channel: self._states[job.channel] for job in batch}
-            if not batch:
-                continue
-            results = self._run(batch, [owners[job.channel][0] for job in batch])
+        while (taken := self._next_batch()) is not None:
+            batch, owners = taken
+            answers = self._run(batch, {number: state for number, (state, _) in owners.items()})
             with self._wake:
                 self._queue.finish(batch)
-                if len(self._queue):
+                if self._queue.leave_at() <= self._clock():
                     self._wake.notify()
-            self._deliver(batch, results, owners)
+            self._deliver(answers, owners)
 
-    def _run(self, batch: list[Job], states: list[State]) -> list[Result]:
+    def _next_batch(self) -> tuple[Batch, dict[int, tuple[State, Post]]] | None:
+        """Wait for work; None when the scheduler stops."""
+        with self._wake:
+            while not self._stopping:
+                now = self._clock()
+                leave_at = self._queue.leave_at()
+                if leave_at <= now:
+                    batch = self._queue.take(now)
+                    if self._queue.leave_at() <= now:
+                        self._wake.notify()
+                    return batch, {number: self._owners[number] for number in batch.channels}
+                self._wake.wait(None if leave_at == math.inf else leave_at - now)
+        return None
+
+    def _run(self, batch: Batch, states: dict[int, State]) -> list[tuple[Job, Result]]:
+        """Skip what is late, step the rest; the results of each session are in order."""
         now = self._clock()
-        late = [job.late_at is not None and now > job.late_at for job in batch]
-        rows = [row for row in range(len(batch)) if self._retargeted(batch[row], states[row])]
-        rows = [row for row in rows if not late[row]]
-        converted: dict[int, FloatArray] = {}
-        step_s = 0.0
-        if rows:
-            converted = self._step(batch, states, rows)
-            step_s = self._clock() - now
-            self._on_step(step_s, len(rows))
-        results = []
-        for row, (job, state) in enumerate(zip(batch, states, strict=True)):
+        answers = []
+        for job in batch.late:
+            self._retarget(job, states[job.channel])
+            samples = self._silence(states[job.channel])
+            answers.append((job, Result(samples, 0.0, now - job.submitted_at, "late")))
+        jobs = [job for job in batch.jobs if self._retarget(job, states[job.channel])]
+        converted = self._step(jobs, [states[job.channel] for job in jobs]) if jobs else {}
+        step_s = self._clock() - now
+        if jobs:
+            self._queue.step_s += (step_s - self._queue.step_s) / SMOOTHED_STEPS
+            self._on_step(step_s, len(jobs))
+        for job in batch.jobs:
             queued_s = now - job.submitted_at
-            if row in converted:
-                results.append(Result(converted[row], step_s, queued_s, None))
+            row = converted.get(job.channel)
+            if row is not None:
+                answers.append((job, Result(row, step_s, queued_s, None)))
             else:
-                reason = "late" if late[row] else "failed"
-                results.append(Result(self._silence(state), 0.0, queued_s, reason))
-        return results
+                samples = self._silence(states[job.channel])
+                answers.append((job, Result(samples, 0.0, queued_s, "failed")))
+        return answers
 
-    def _retargeted(self, job: Job, state: State) -> bool:
+    def _retarget(self, job: Job, state: State) -> bool:
+        """Apply the change of voice that comes with ``job``; False when that fails."""
         if job.change is not None:
             try:
                 self.converter.update(state, job.change.voice, job.change.pitch_shift)
@@ -167,41 +180,37 @@ class Scheduler:
             logger.exception("skipping a block failed")
             return np.zeros(block_out(self.converter), np.float32)
 
-    def _step(
-        self, batch: list[Job], states: list[State], rows: list[int]
-    ) -> dict[int, FloatArray]:
-        """Step the sessions of ``rows`` together or, if that fails, each alone once."""
+    def _step(self, jobs: list[Job], states: list[State]) -> dict[int, FloatArray]:
+        """Step the sessions together or, if that fails, each alone once; output by channel."""
         try:
-            return self._checked(batch, states, rows)
+            return self._checked(jobs, states)
         except Exception:
-            logger.exception("a step over {} sessions failed", len(rows))
-            if len(rows) == 1:
+            logger.exception("a step over {} sessions failed", len(jobs))
+            if len(jobs) == 1:
                 return {}
         converted: dict[int, FloatArray] = {}
-        for row in rows:
+        for job, state in zip(jobs, states, strict=True):
             try:
-                converted |= self._checked(batch, states, [row])
+                converted |= self._checked([job], [state])
             except Exception:
                 logger.exception("the step of a session alone failed as well")
         return converted
 
-    def _checked(
-        self, batch: list[Job], states: list[State], rows: list[int]
-    ) -> dict[int, FloatArray]:
-        blocks = np.concatenate([batch[row].block for row in rows]).reshape(len(rows), -1)
-        output = self.converter.step(blocks, [states[row] for row in rows])
-        answers = dict(zip(rows, output, strict=True))
+    def _checked(self, jobs: list[Job], states: list[State]) -> dict[int, FloatArray]:
+        blocks = np.concatenate([job.block for job in jobs]).reshape(len(jobs), -1)
+        output = self.converter.step(blocks, states)
+        answers = dict(zip([job.channel for job in jobs], output, strict=True))
         if np.isfinite(output).all():
             return answers
         logger.error("a step gave samples that are not finite")
-        return {row: answer for row, answer in answers.items() if np.isfinite(answer).all()}
+        return {channel: row for channel, row in answers.items() if np.isfinite(row).all()}
 
     def _deliver(
-        self, batch: list[Job], results: list[Result], owners: dict[int, tuple[State, Post]]
+        self, answers: list[tuple[Job, Result]], owners: dict[int, tuple[State, Post]]
     ) -> None:
         by_post: dict[Post, list[tuple[Job, Result]]] = {}
-        for job, result in zip(batch, results, strict=True):
-            by_post.setdefault(owners[job.channel][1], []).append((job, result))
+        for answer in answers:
+            by_post.setdefault(owners[answer[0].channel][1], []).append(answer)
         for post, pairs in by_post.items():
             try:
                 post(functools.partial(self._hand_over, pairs))
@@ -211,7 +220,7 @@ class Scheduler:
 
     def _hand_over(self, pairs: list[tuple[Job, Result]]) -> None:
         for job, result in pairs:
-            if job.channel in self._states:
+            if job.channel in self._owners:
                 # One session's fault must not cost the others their results.
                 try:
                     job.done(result)
@@ -231,13 +240,13 @@ class Slot:
         block: FloatArray,
         done: Callable[[Result], None],
         *,
-        due_at: float | None,
+        deadline: float | None,
         late_at: float | None,
         change: VoiceChange | None = None,
     ) -> None:
         """Queue ``block`` ``[block]``; ``done`` gets the result unless the slot closes first."""
         now = self._scheduler.now()
-        self._scheduler.submit(Job(self._channel, block, now, due_at, late_at, change, done))
+        self._scheduler.submit(Job(self._channel, block, now, deadline, late_at, change, done))
 
     def close(self) -> None:
         """Give the slot back; no callback comes after this."""

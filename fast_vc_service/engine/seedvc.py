@@ -31,11 +31,9 @@ def build(name: str, block_ms: int, device: str, source: SeedVcSource) -> Window
         source: See there.
 
     Raises:
-        ValueError: There is no such device, or the window would be longer than 30 s.
+        ValueError: The window would be longer than 30 s.
         UserError: Files are missing or are not what they should be.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: expected cpu, since torch finds no CUDA device; got 'cuda'")
     shape = geometry(source.options, block_ms)
     if shape.window > MAX_WINDOW:
         raise ValueError(

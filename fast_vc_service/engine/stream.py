@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fast_vc_service.audio.pcm import clip
 from fast_vc_service.audio.resample import StreamResampler
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, Voice, block_out
 
@@ -157,7 +158,7 @@ class Stream:
         if self._lead_due:
             output = np.concatenate([np.zeros(self._lead_due, np.float32), output])
             self._lead_due = 0
-        clipped = output[: self.total_samples - self.sent_samples].clip(-1.0, 1.0)
+        clipped = clip(output[: self.total_samples - self.sent_samples])
         self.sent_samples += len(clipped)
         return clipped
 

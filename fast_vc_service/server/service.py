@@ -97,7 +97,7 @@ class Service:
     @property
     def live_sessions(self) -> int:
         """Sessions that hold a slot."""
-        return self.engine.scheduler.live
+        return self.engine.live
 
     @property
     def capacity(self) -> int:
@@ -112,15 +112,19 @@ class Service:
     async def warm_up(self) -> None:
         """Make the engine ready, then admit sessions; voices but the default follow after."""
         started = time.monotonic()
-        capacity = await asyncio.to_thread(self.engine.warm_up)
+        measured = await asyncio.to_thread(self.engine.warm_up)
+        for lane, capacity in zip(self.engine.placement.lanes, measured, strict=True):
+            logger.info(
+                "{} on {}: step p95 {:.1f} ms over {} sessions, a block is {:.0f} ms, {} fit",
+                self.engine.name,
+                lane.device,
+                capacity.step_s * 1e3,
+                capacity.batch,
+                capacity.block_s * 1e3,
+                capacity.sessions,
+            )
         logger.info(
-            "engine {} warm after {:.1f} s: step p95 {:.1f} ms a block of {:.0f} ms, "
-            "{} sessions fit",
-            self.engine.name,
-            time.monotonic() - started,
-            capacity.step_s * 1e3,
-            capacity.block_s * 1e3,
-            self.capacity,
+            "warm after {:.1f} s, {} sessions fit", time.monotonic() - started, self.capacity
         )
         if self._state == "starting":
             self.enter("ready")

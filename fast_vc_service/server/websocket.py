@@ -1,9 +1,9 @@
 """The WebSocket endpoint: one connection from its first message to the close handshake.
 
 An ASGI application on its own, since a framework's wrapper would cost every 20 ms message. Three
-things run a connection: the reader (this task), a writer task, and the service's watch, which
-calls :meth:`Connection.check`. Audio does not wait for the writer while the peer accepts it: a
-task woken for every block would be a good part of what a block costs.
+things run a connection: a reader task, a writer task, and the service's watch, which calls
+:meth:`Connection.check`. Audio passes by the tasks while it can be taken and sent at once: waking
+one for every message would be a good part of what a message costs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from loguru import logger
 from fast_vc_service import __version__
 from fast_vc_service.audio.codecs import OpusUnavailableError, make_decoder, make_encoder
 from fast_vc_service.contract import SAMPLE_RATE_IN, Voice
-from fast_vc_service.engine.build import CapacityError
+from fast_vc_service.engine.placement import CapacityError
 from fast_vc_service.engine.stream import Stream
 from fast_vc_service.engine.voices import UnknownVoiceError
 from fast_vc_service.server.auth import KeyIdentity, bearer
@@ -59,7 +59,13 @@ SLOW_READER_GOODBYE_S = 1.0
 
 
 class Wire(Protocol):
-    """What the endpoint needs of a connection beyond ASGI: ``extensions["connection"]``."""
+    """What the endpoint needs of a connection beyond ASGI: ``extensions["connection"]``.
+
+    Attributes:
+        take_now: Offered binary messages before they are queued; True when it has taken one.
+    """
+
+    take_now: Callable[[bytes], bool] | None
 
     def send_now(self, payload: bytes) -> bool:
         """Send a binary message at once; False, and nothing is sent, when that cannot be."""
@@ -105,6 +111,7 @@ class Connection:
         self._session: Session | None = None
         self._last_message_at = time.monotonic()
         self._opened_at = time.monotonic()
+        self._waiting = False
         self._sending = False
         self._accepted_bytes = 0
         self._written_bytes = 0
@@ -330,6 +337,7 @@ class Connection:
         service.observer.session_opened()
         self._opened_at = self._last_message_at = time.monotonic()
         logger.info("session opened, {} live", service.live_sessions)
+        self._wire.take_now = self._take_now
         reader = asyncio.create_task(self._read(session))
         self._writer = writer = asyncio.create_task(self._write(session))
         try:
@@ -337,6 +345,7 @@ class Connection:
             if not self._gone:
                 await asyncio.wait({writer})
         finally:
+            self._wire.take_now = None
             session.close()
             service.left(self)
             for task in (reader, writer):
@@ -352,7 +361,9 @@ class Connection:
         """Take messages until the peer is gone; what follows ``end`` or an error is dropped."""
         try:
             while True:
+                self._waiting = True
                 message = await self._next_message()
+                self._waiting = False
                 if self._ended:
                     continue
                 await self._take(session, message)
@@ -363,6 +374,23 @@ class Connection:
         except Exception:
             logger.exception("fault while reading")
             self._fail(session, internal_error())
+
+    def _take_now(self, payload: bytes) -> bool:
+        """Take audio past the reader, unless that is busy with an earlier message."""
+        session = self._session
+        if session is None or self._ended or not self._waiting:
+            return False
+        if len(payload) > self._limits.max_message_bytes:
+            return False
+        self._last_message_at = now = time.monotonic()
+        try:
+            return session.feed_now(payload, now)
+        except SessionError as error:
+            self._fail(session, error)
+        except Exception:
+            logger.exception("fault while reading")
+            self._fail(session, internal_error())
+        return True
 
     async def _take(self, session: Session, message: str | bytes) -> None:
         if len(message) > self._limits.max_message_bytes:

@@ -41,11 +41,15 @@ class Intake:
         self._corrupt_in_a_row_s = 0.0
         self.concealed_s = 0.0
 
+    def is_one_piece(self, payload: bytes) -> bool:
+        """Tell whether a message is short enough to be decoded at a time."""
+        return self._opus or len(payload) <= self._slice_bytes
+
     def pieces(self, payload: bytes) -> Sequence[bytes]:
         """Cut a message into what is to be decoded at a time."""
-        step = self._slice_bytes
-        if self._opus or len(payload) <= step:
+        if self.is_one_piece(payload):
             return (payload,)
+        step = self._slice_bytes
         return [payload[begin : begin + step] for begin in range(0, len(payload), step)]
 
     def decode(self, piece: bytes) -> FloatArray:

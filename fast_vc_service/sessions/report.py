@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterable
 from typing import get_args
 
 import numpy as np
@@ -47,7 +48,11 @@ class Histogram:
 
     def add(self, value: float) -> None:
         """Count one value; a negative one (a stepped clock) counts as 0."""
-        self._pending.append(value)
+        self.extend((value,))
+
+    def extend(self, values: Iterable[float]) -> None:
+        """Count each of ``values`` as :meth:`add` does."""
+        self._pending.extend(values)
         if len(self._pending) >= _PENDING:
             self._fold()
 
@@ -110,13 +115,15 @@ class PerformanceReport:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._pending: list[BlockTimes] = []
         self._histograms = {stage: Histogram() for stage in STAGES}
 
     def block(self, times: BlockTimes) -> None:
         """Count what one block spent in each stage; cheap, from any thread."""
         with self._lock:
-            for stage, seconds in times.items():
-                self._histograms[stage].add(seconds)
+            self._pending.append(times)
+            if len(self._pending) >= _PENDING:
+                self._fold()
 
     def as_dict(self) -> dict[Stage, dict[str, float | int | None]]:
         """Return ``mean, median, min, max, std, p95, p99`` in ms and ``count`` of every stage.
@@ -125,7 +132,13 @@ class PerformanceReport:
         for the error of the percentiles.
         """
         with self._lock:
+            self._fold()
             return {
                 stage: {**histogram.summary(scale=1e3), "count": histogram.count}
                 for stage, histogram in self._histograms.items()
             }
+
+    def _fold(self) -> None:
+        for stage, histogram in self._histograms.items():
+            histogram.extend([times[stage] for times in self._pending if stage in times])
+        self._pending.clear()

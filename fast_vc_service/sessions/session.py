@@ -169,8 +169,8 @@ class Session:
 
     # ------------------------------------------------------------------ input
 
-    async def feed(self, payload: bytes, received_at: float) -> None:
-        """Take one binary message, then wait until there is room for more.
+    def feed_now(self, payload: bytes, received_at: float) -> bool:
+        """Take one binary message if that can be done at once; else False, and nothing is taken.
 
         Args:
             payload: PCM bytes, or one Opus packet (empty: a lost one).
@@ -180,15 +180,24 @@ class Session:
             SessionError: INVALID_AUDIO after a second of undecodable packets.
         """
         if self._over:
-            return
-        if self._started_at is None and payload:
-            self._started_at = received_at
+            return True
+        if not self._intake.is_one_piece(payload) or self._room_in_s(received_at) > 0.0:
+            return False
+        self._take(payload, received_at)
+        return True
+
+    async def feed(self, payload: bytes, received_at: float) -> None:
+        """Take one binary message as there is room for it; arguments as for :meth:`feed_now`.
+
+        Raises:
+            SessionError: INVALID_AUDIO after a second of undecodable packets.
+        """
         for piece in self._intake.pieces(payload):
-            self._take(piece, received_at)
-            if self._room_in_s() > 0.0:
+            if self._room_in_s(self._clock()) > 0.0:
                 await self._wait_for_room()
-                if self._over:
-                    return
+            if self._over:
+                return
+            self._take(piece, received_at)
 
     def mark(self, marker: Marker) -> None:
         """Answer ``marker`` when the output has come this far."""
@@ -334,6 +343,8 @@ class Session:
 
     def _take(self, piece: bytes, received_at: float) -> None:
         """Decode ``piece`` and submit the blocks that it completes."""
+        if self._started_at is None and piece:
+            self._started_at = received_at
         started = time.perf_counter()
         samples = self._intake.decode(piece)
         decoded = time.perf_counter()
@@ -365,7 +376,7 @@ class Session:
         self._slot.submit(
             samples,
             self._converted,
-            due_at=block.due_at if live else None,
+            deadline=block.due_at + self._block_s if live else None,
             late_at=block.due_at + self._late_s if live else None,
             change=change,
         )
@@ -493,7 +504,7 @@ class Session:
         samples = self._encoder.packet_samples or len(payload) // 2
         return samples / self._stream.rate_out
 
-    def _room_in_s(self) -> float:
+    def _room_in_s(self, now: float) -> float:
         """Seconds until more input may be read; infinite: when some has been converted or sent."""
         backlog_s = len(self._open) * self._block_s
         if backlog_s >= self._max_buffered_s or self._queued_s >= self._max_buffered_s:
@@ -501,12 +512,12 @@ class Session:
         if not self._start.realtime or self._started_at is None:
             return 0.0
         stream = self._stream
-        elapsed_s = self._clock() - self._started_at
+        elapsed_s = now - self._started_at
         return stream.received_samples / stream.rate_in - elapsed_s - self._max_buffered_s
 
     async def _wait_for_room(self) -> None:
         """Hold up the reader while too much is buffered or the client is too far ahead."""
-        while not self._over and (wait_s := self._room_in_s()) > 0:
+        while not self._over and (wait_s := self._room_in_s(self._clock())) > 0:
             self._room.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._room.wait(), None if wait_s == math.inf else wait_s)

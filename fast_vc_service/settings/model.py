@@ -31,6 +31,7 @@ from pydantic_settings import (
 ENV_PREFIX = "FAST_VC_"
 MIN_KEY_CHARS = 8
 
+_DEVICE = re.compile(r"cpu|cuda(:[0-9]{1,3})?")
 _SHA256 = re.compile(r"sha256:[0-9a-fA-F]{64}")
 
 
@@ -116,8 +117,10 @@ class Engine(BaseModel):
         "built-in network, still learning; `seedvc-…` want a GPU and downloaded weights (see "
         "models.md); `passthrough` returns the input and is for measurements only.",
     )
-    device: Literal["cpu", "cuda"] = Field(
-        "cpu", description="Where the model runs; `cuda` with `nano` and `seedvc-…`."
+    device: str = Field(
+        "cpu",
+        description="Where the model runs: `cpu`, or with `nano` and `seedvc-…` also `cuda` or "
+        "`cuda:N`. Several, separated by commas, run side by side (`cuda:0,cuda:1`).",
     )
     latency_ms: int | None = Field(
         None,
@@ -129,6 +132,16 @@ class Engine(BaseModel):
     max_sessions: int | None = Field(
         None, ge=1, description="Live sessions admitted at once. None measures it at warm-up."
     )
+
+    @field_validator("device")
+    @classmethod
+    def _check_device(cls, device: str) -> str:
+        names = device.replace(" ", "").split(",")
+        if not all(_DEVICE.fullmatch(name) for name in names):
+            raise ValueError(f"expected cpu, cuda or cuda:N, or a list of them, got {device!r}")
+        if len(set(names)) < len(names):
+            raise ValueError(f"expected every device once, got {device!r}")
+        return ",".join(names)
 
 
 class SeedVc(BaseModel):

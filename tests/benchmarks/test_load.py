@@ -1,98 +1,97 @@
+from __future__ import annotations
+
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from websockets.asyncio.server import ServerConnection, serve
 
-from benchmarks.load import answering_chunk, frame, frames, run_sessions
-
-
-def server_frame(opcode: int, payload: bytes) -> bytes:
-    size = len(payload)
-    if size < 126:
-        length = bytes([size])
-    elif size < 2**16:
-        length = bytes([126]) + size.to_bytes(2, "big")
-    else:
-        length = bytes([127]) + size.to_bytes(8, "big")
-    return bytes([0x80 | opcode]) + length + payload
+from benchmarks import load, tables
+from benchmarks.peer import Call
+from benchmarks.results import save
+from benchmarks.service import Server
+from benchmarks.under_load import _shares
+from fast_vc_service.models.passthrough.converter import PassthroughConverter
 
 
-@given(
-    messages=st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=300)), max_size=8),
-    cut=st.integers(0, 2000),
-)
-def test_frames_are_taken_whole_wherever_the_stream_is_cut(
-    messages: list[tuple[int, bytes]], cut: int
-) -> None:
-    stream = b"".join(server_frame(*message) for message in messages)
-    buffer = bytearray(stream[:cut])
-    found = frames(buffer)
-    buffer += stream[cut:]
-    assert found + frames(buffer) == messages
-    assert not buffer
+@pytest.mark.parametrize("limit", [0, 1, 2, 5, 8, 13, 40, 100])
+def test_the_climb_finds_what_fits_within_an_eighth(limit: int) -> None:
+    asked: list[int] = []
+
+    def level(sessions: int) -> dict[str, Any]:
+        asked.append(sessions)
+        return {"fits": sessions <= limit}
+
+    levels = load.climb(level, most=512)
+    found = load.carried(levels)
+    assert found <= limit < found + max(1, found // 8) + 1
+    assert len(asked) == len(set(asked)), "nothing is measured twice"
+    assert load.MEMORY_SESSIONS in asked
+    assert [each["sessions"] for each in levels] == sorted(asked)
 
 
-def test_a_long_frame_is_parsed() -> None:
-    payload = bytes(70_000)
-    assert frames(bytearray(server_frame(2, payload))) == [(2, payload)]
+def test_the_climb_ends_at_the_most_that_is_asked_for() -> None:
+    levels = load.climb(lambda _sessions: {"fits": True}, most=20)
+    assert [each["sessions"] for each in levels] == [1, 2, 4, 8, 16]
 
 
-@pytest.mark.parametrize(
-    ("block_ms", "delay_ms", "marked", "answering"),
-    [
-        (20.0, 0.0, 10, 10),  # echo: with the chunk itself
-        (20.0, 20.0, 10, 11),  # passthrough: a block later
-        (200.0, 64.0, 0, 9),  # the block that holds the sample
-        (200.0, 64.0, 7, 19),  # 140 + 64 ms lies in the second block
-        (20.0, 24.0, 10, 11),
-    ],
-)
-def test_a_marker_waits_for_the_block_that_holds_its_sample(
-    block_ms: float, delay_ms: float, marked: int, answering: int
-) -> None:
-    ready = {"block_ms": block_ms, "delay_ms": delay_ms}
-    assert answering_chunk(marked, ready) == answering
+def test_sessions_are_spread_evenly_over_servers_and_clients() -> None:
+    servers = [Server(f"ws://{number}", number) for number in range(3)]
+    count = dict.fromkeys((server.url for server in servers), 0)
+    for part, urls in _shares(servers, 10, client_processes=4):
+        for place in range(len(part)):
+            count[urls[place % len(urls)]] += 1
+    assert sorted(count.values()) == [3, 3, 4]
 
 
-async def echo(connection: ServerConnection) -> None:
-    await connection.recv()
-    await connection.send(json.dumps({"type": "ready", "block_ms": 20.0, "delay_ms": 0.0}))
-    marker = ""
-    async for message in connection:
-        if isinstance(message, bytes):
-            await connection.send(message)
-            if marker:
-                await connection.send(marker)
-                marker = ""
-        elif json.loads(message)["type"] == "marker":
-            marker = message
-        else:
-            stats = {"silenced_ms": 0.0}
-            await connection.send(json.dumps({"type": "complete", "stats": stats}))
-            return
+def test_the_peer_converts_what_it_hears_and_answers_markers_in_place() -> None:
+    converter = PassthroughConverter()
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def talk() -> None:
+        call = Call(converter, converter.make_voice("v", np.ones(1, np.float32), 16_000), send)
+        for start in range(0, len(pcm), 640):
+            if start == 1280:
+                call.mark("here")
+            await call.hear(pcm[start : start + 640])
+        await call.end()
+
+    pcm = (1000 * np.sin(np.arange(1600) / 7)).astype("<i2").tobytes()
+    asyncio.run(talk())
+    audio = b"".join(message["bytes"] for message in sent if "bytes" in message)
+    assert audio == pcm
+    texts = [message.get("text") for message in sent]
+    place = texts.index(json.dumps({"type": "marker", "id": "here"}))
+    before = b"".join(message.get("bytes", b"") for message in sent[:place])
+    assert 1280 < len(before) <= 1280 + 640
+    complete = json.loads(next(text for text in texts if text and "complete" in text))
+    assert complete["stats"]["real_time_factor"]["p95"] > 0
 
 
-def test_the_load_speaks_the_protocol_and_counts_its_markers(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    async def run() -> dict[str, Any]:
-        async with serve(echo, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            url = f"ws://127.0.0.1:{port}/ws"
-            return await run_sessions(url, 3, warm_up_s=0.2, seconds=0.4)
-
-    result = asyncio.run(run())
-    assert capsys.readouterr().out.startswith("started ")
-    # 20 chunks count, a marker before every tenth.
-    assert len(result["latencies_ms"]) == 3 * 2
-    assert result["received_bytes"] == 3 * 30 * 640
-    assert result["silenced_ms"] == 0
-
-
-def test_a_clients_frame_is_what_a_server_expects() -> None:
-    assert frame(2, b"ab") == b"\x82\x82\0\0\0\0ab"
-    assert frame(1, bytes(200))[:8] == b"\x81\xfe\x00\xc8\0\0\0\0"
+def test_a_load_makes_a_table(tmp_path: Path) -> None:
+    figures = {
+        "fits": True,
+        "latency_ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0},
+        "rtf_p95": 0.5,
+        "server_cores": 0.7,
+        "client_cores": 0.1,
+        "silenced_ms": 0.0,
+        "memory_pss_mb": 400.0,
+    }
+    systems = [
+        {"system": "service", "carried": 8, "levels": [{"sessions": 8, **figures}]},
+        {"system": "peer, W = 1", "carried": 0, "levels": [{"sessions": 1, "failed": "it"}]},
+    ]
+    path = save(
+        "load-nano", tmp_path, engine="nano", block_ms=80.0, memory_sessions=8, systems=systems
+    )
+    table = tables.of_result(path)
+    assert "| service | 8 | 1.0 / 2.0 / 3.0 | 0.50 | 0.70 | 0.10 | 0 | 3.0 | 400 |" in table
+    assert "| peer, W = 1 | 0 | — | — | — | — | — | — | — |" in table
+    load.plot(80.0, systems, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000

@@ -87,7 +87,7 @@ def test_speed_is_judged(
     from fast_vc_service.engine.build import Engine
 
     capacity = Capacity(sessions=1, step_s=0.02 * rtf, batch=1, stream_s=1e-4, block_s=0.02)
-    monkeypatch.setattr(Engine, "warm_up", lambda _engine: capacity)
+    monkeypatch.setattr(Engine, "warm_up", lambda _engine: [capacity])
     check = finding(settings, "speed")
     assert check.verdict == verdict
     assert bool(check.advice) == (verdict != "ok")

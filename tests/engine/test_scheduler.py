@@ -47,7 +47,7 @@ def convert(
     owner: Owner, slot: Slot, block: FloatArray, *, late_at: float | None = None, **more: object
 ) -> Result:
     results: list[Result] = []
-    slot.submit(block, results.append, due_at=0.0, late_at=late_at, **more)  # type: ignore[arg-type]
+    slot.submit(block, results.append, deadline=0.0, late_at=late_at, **more)  # type: ignore[arg-type]
     while not results:
         owner.pump()
     return results[0]
@@ -79,7 +79,7 @@ def test_waiting_sessions_share_a_step(
     results: list[Result] = []
     for seed in range(4):
         slot = scheduler.open(stub_voice(), 0.0, seed, post=owner.post)
-        slot.submit(BLOCK, results.append, due_at=0.0, late_at=None)
+        slot.submit(BLOCK, results.append, deadline=0.0, late_at=None)
     scheduler.start()
     while len(results) < 4:
         owner.pump()
@@ -97,7 +97,7 @@ def test_a_failing_session_is_silenced_and_the_others_do_not_notice(
         def keep(result: Result, seed: int = seed) -> None:
             results[seed] = result
 
-        slot.submit(BLOCK, keep, due_at=0.0, late_at=None)
+        slot.submit(BLOCK, keep, deadline=0.0, late_at=None)
     scheduler.start()
     while len(results) < 4:
         owner.pump()
@@ -119,7 +119,7 @@ def test_a_session_that_cannot_take_its_result_costs_the_others_nothing(
 
     for done in (refuse, taken.append):
         slot = scheduler.open(stub_voice(), 0.0, 0, post=owner.post)
-        slot.submit(BLOCK, done, due_at=0.0, late_at=None)
+        slot.submit(BLOCK, done, deadline=0.0, late_at=None)
     scheduler.start()
     owner.pump()
     assert len(taken) == 1
@@ -178,8 +178,8 @@ def test_nothing_reaches_a_closed_slot_or_its_successor(
     scheduler.start()
     late: list[Result] = []
     slot = scheduler.open(stub_voice(), 0.0, 0, post=owner.post)
-    slot.submit(BLOCK, late.append, due_at=0.0, late_at=None)
-    slot.submit(BLOCK, late.append, due_at=0.0, late_at=None)
+    slot.submit(BLOCK, late.append, deadline=0.0, late_at=None)
+    slot.submit(BLOCK, late.append, deadline=0.0, late_at=None)
     assert entered.wait(5)
     slot.close()
     successor = scheduler.open(stub_voice(gain=1.0), 0.0, 1, post=owner.post)
@@ -200,7 +200,7 @@ def test_isolation_what_others_do_changes_no_sample(owner: Owner) -> None:
         blocks = []
         for index in range(6):
             for other in rest:
-                other.submit(BLOCK, lambda _result: None, due_at=0.0, late_at=None)
+                other.submit(BLOCK, lambda _result: None, deadline=0.0, late_at=None)
             blocks.append(convert(owner, slot, BLOCK * np.float32(index / 6)).samples)
         scheduler.stop()
         return np.concatenate(blocks)

@@ -351,6 +351,26 @@ def test_a_client_ahead_of_the_clock_is_paced_and_not_silenced() -> None:
     assert np.abs(told.audio() - 0.25).max() < 1e-3
 
 
+def test_audio_that_cannot_be_taken_at_once_is_not_taken_at_all() -> None:
+    """Bytes offered past the reader: all of a message or nothing of it."""
+    taken: list[bool] = []
+
+    async def script(t: Talk) -> None:
+        chunk = (np.full(320, 0.5) * 32767).astype("<i2").tobytes()
+        now = time.monotonic()
+        assert not t.session.feed_now(chunk * 8, now), "too long to be decoded in one go"
+        taken.extend(t.session.feed_now(chunk, now) for _ in range(20))
+        rest = chunk * (20 - sum(taken))
+        await t.session.feed(rest, time.monotonic())
+        t.session.end()
+
+    told = talk(script, start=Start(), limits=SessionLimits(max_buffered_ms=100))
+    # 100 ms ahead of the clock, and the chunk with which that is exceeded.
+    assert taken == [True] * 6 + [False] * 14
+    assert len(told.audio()) == 20 * 320
+    assert np.abs(told.audio() - 0.25).max() < 1e-3
+
+
 def test_a_client_that_does_not_read_is_not_read_either() -> None:
     async def conversation() -> None:
         stuck = asyncio.Event()

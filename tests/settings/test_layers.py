@@ -167,7 +167,7 @@ def test_workers_is_refused_with_the_reason(
             "wrld",
             "one of nano, world, passthrough, seedvc-tiny, seedvc-small, seedvc-base, got 'wrld'",
         ),
-        ("device", "cuda:7", "one of cpu, cuda, got 'cuda:7'"),
+        ("device", "cuda:x", "cpu, cuda or cuda:N, or a list of them, got 'cuda:x'"),
         ("latency_ms", "soon", "a whole number from 20 to 10000, got 'soon'"),
     ],
 )

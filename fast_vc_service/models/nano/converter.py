@@ -7,6 +7,7 @@ Every network keeps its own past, so no window is computed twice. What trails th
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -28,7 +29,7 @@ from fast_vc_service.models.nano.content import ContentState
 from fast_vc_service.models.nano.level import Level, follow
 from fast_vc_service.models.nano.load import Networks
 from fast_vc_service.models.nano.melody import MelodyState, f0_from_logits
-from fast_vc_service.models.nano.tree import join, split
+from fast_vc_service.models.nano.slots import Slots
 from fast_vc_service.models.nano.vocoder import VocoderState
 from fast_vc_service.models.nano.voice import FAMILY, Target, make_voice
 
@@ -51,16 +52,16 @@ _DETAIL = STEP_FRAMES * envelope.BANDS
 
 @dataclass(frozen=True)
 class Past:
-    """What the networks of one session remember (tensors with one row each).
+    """What the networks remember, a row a session.
 
     Attributes:
-        samples: [1, history] of the log-mel.
+        samples: [B, history] of the log-mel.
         content: Of the content encoder.
         melody: Of the pitch tracker.
-        energy: [1, 2 * content look-ahead], of frames whose content is still to come.
+        energy: [B, 2 * content look-ahead], of frames whose content is still to come.
         acoustic: Of the acoustic model.
         vocoder: Of the vocoder.
-        late: [1, pad], speech that waits for the declared delay.
+        late: [B, pad], speech that waits for the declared delay.
     """
 
     samples: Tensor
@@ -72,16 +73,16 @@ class Past:
     late: Tensor
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class NanoState(State):
     """One session.
 
     Attributes:
         target: The voice spoken in.
-        speaker: The same, prepared for the acoustic model.
+        row: Of what the networks remember.
+        voice_row: Of the target, prepared for the acoustic model.
         pitch_shift: Semitones on top of the register match.
         seed: Chooses the noise.
-        past: Of the networks.
         register: F0 of the source so far.
         level: Loudness of the source so far.
         frame: Absolute 20 ms frames heard.
@@ -89,10 +90,10 @@ class NanoState(State):
     """
 
     target: Target
-    speaker: Prepared = field(repr=False)
+    row: int
+    voice_row: int
     pitch_shift: float
     seed: int
-    past: Past = field(repr=False)
     muted: int
     register: Register = field(default_factory=Register)
     level: Level = field(default_factory=Level)
@@ -127,6 +128,14 @@ class NanoConverter:
         self._pad = self._delay_out - exact
         if self._pad < _EDGE:
             raise ValueError("the declared delay leaves no 5 ms to fade out in")
+        self._silent = self._new_past()
+        self._pasts: Slots[Past] = Slots()
+        self._speakers: Slots[Prepared] = Slots()
+
+    @property
+    def session_bytes(self) -> int:
+        """Memory a session takes, in bytes; 0 before the first."""
+        return self._pasts.row_bytes + self._speakers.row_bytes
 
     def make_voice(self, name: str, audio: FloatArray, sample_rate: int) -> Voice:
         """Derive a voice from a clip ``[samples]`` of 1 to 30 s; see :func:`voice.make_voice`."""
@@ -135,12 +144,17 @@ class NanoConverter:
     def new_state(self, voice: Voice, pitch_shift: float = 0.0, seed: int = 0) -> NanoState:
         """Make the state of a new session; ``pitch_shift`` in semitones."""
         target, speaker = self._prepare(voice)
-        return NanoState(target, speaker, pitch_shift, seed, self._new_past(), self._delay_out)
+        row, voice_row = self._pasts.open(self._silent), self._speakers.open(speaker)
+        state = NanoState(target, row, voice_row, pitch_shift, seed, self._delay_out)
+        weakref.finalize(state, self._pasts.close, [row]).atexit = False
+        weakref.finalize(state, self._speakers.close, [voice_row]).atexit = False
+        return state
 
     def update(self, state: State, voice: Voice, pitch_shift: float) -> None:
         """Change voice and pitch shift (semitones) from the next step on."""
         own = _own(state)
-        own.target, own.speaker = self._prepare(voice)
+        own.target, speaker = self._prepare(voice)
+        self._speakers.write([own.voice_row], speaker)
         own.pitch_shift = pitch_shift
 
     def skip(self, state: State) -> FloatArray:
@@ -148,8 +162,9 @@ class NanoConverter:
         own = _own(state)
         silence = torch.zeros(self.block * _OUT // SAMPLE_RATE_IN)
         if not own.muted:
-            silence[:_EDGE] = own.past.late[0, :_EDGE].cpu() * _RISE.flip(0)
-        own.past = self._new_past()
+            late = self._pasts.read([own.row]).late
+            silence[:_EDGE] = late[0, :_EDGE].cpu() * _RISE.flip(0)
+        self._pasts.write([own.row], self._silent)
         own.muted = self._delay_out
         own.frame += self.block // BLOCK_QUANTUM
         return silence.numpy()
@@ -161,8 +176,9 @@ class NanoConverter:
         if blocks.shape != (len(own), self.block):
             raise ValueError(f"expected blocks [{len(own)}, {self.block}], got {blocks.shape}")
         heard = np.clip(np.nan_to_num(blocks.astype(np.float32)), -1.0, 1.0)
-        past = join([state.past for state in own])
-        speaker = join([state.speaker for state in own])
+        rows = [state.row for state in own]
+        past = self._pasts.read(rows)
+        speaker = self._speakers.read([state.voice_row for state in own])
         frames = self.block // BLOCK_QUANTUM
 
         samples = torch.from_numpy(heard).to(self._device)
@@ -219,11 +235,10 @@ class NanoConverter:
         if not bool(torch.isfinite(out).all()):
             raise FloatingPointError("the networks made something that is no number")
         sound = out.cpu()
-        for row, (state, kept, (register, loudness)) in enumerate(
-            zip(own, split(new, len(own)), learned, strict=True)
-        ):
+        self._pasts.write(rows, new)
+        for row, (state, (register, loudness)) in enumerate(zip(own, learned, strict=True)):
             _open(sound[row], state.muted)
-            state.past, state.register, state.level = kept, register, loudness
+            state.register, state.level = register, loudness
             state.muted = max(0, state.muted - sound.shape[1])
             state.frame += frames
         return sound.numpy()

@@ -1,40 +1,39 @@
-"""Session states, as nested dataclasses and tuples of tensors: many to a batch and back."""
+"""Session states as trees: nested dataclasses and tuples with tensors as leaves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
 State = TypeVar("State")
 
 
-def join(states: Sequence[State]) -> State:
-    """One state whose tensors hold the rows of all."""
-    return states[0] if len(states) == 1 else _join(states)
-
-
-def _join(states: Sequence[Any]) -> Any:
-    first = states[0]
-    if isinstance(first, Tensor):
-        return torch.cat(list(states))
-    if isinstance(first, tuple):
-        return tuple(_join(parts) for parts in zip(*states, strict=True))
-    names = [field.name for field in fields(first)]
-    return type(first)(*(_join([getattr(state, name) for state in states]) for name in names))
-
-
-def split(state: State, rows: int) -> list[State]:
-    """The states of the rows; the inverse of :func:`join`."""
-    return [state] if rows == 1 else [_row(state, row) for row in range(rows)]
-
-
-def _row(state: Any, row: int) -> Any:
+def leaves(state: Any) -> list[Tensor]:
+    """The tensors of ``state``, in an order that depends on its structure alone."""
     if isinstance(state, Tensor):
-        return state[row : row + 1].clone()
+        return [state]
+    return [leaf for part in _parts(state) for leaf in leaves(part)]
+
+
+def rebuild(model: State, tensors: Iterator[Tensor]) -> State:
+    """A state of the structure of ``model`` whose leaves are ``tensors``."""
+    state: State = _rebuild(model, tensors)
+    return state
+
+
+def _rebuild(model: Any, tensors: Iterator[Tensor]) -> Any:
+    if isinstance(model, Tensor):
+        return next(tensors)
+    parts = [_rebuild(part, tensors) for part in _parts(model)]
+    return tuple(parts) if isinstance(model, tuple) else type(model)(*parts)
+
+
+def _parts(state: Any) -> list[Any]:
     if isinstance(state, tuple):
-        return tuple(_row(part, row) for part in state)
-    return type(state)(*(_row(getattr(state, field.name), row) for field in fields(state)))
+        return list(state)
+    if not is_dataclass(state):
+        raise TypeError(f"expected tensors, tuples and dataclasses, got {type(state).__name__}")
+    return [getattr(state, field.name) for field in fields(state)]

@@ -1,0 +1,31 @@
+"""``fast-vc`` whose engine ``passthrough`` takes its time: 16 ms a block of 20 ms and session."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fast_vc_service import cli
+from fast_vc_service.contract import Converter, FloatArray, State
+from fast_vc_service.engine import build
+from fast_vc_service.models.passthrough.converter import PassthroughConverter
+from fast_vc_service.models.seedvc.options import SeedVcSource
+
+
+class Slow(PassthroughConverter):
+    """Carries one live session."""
+
+    def step(self, blocks: FloatArray, states: Sequence[State]) -> FloatArray:
+        time.sleep(0.016 * len(states))
+        return super().step(blocks, states)
+
+
+def slow(block_ms: int, _device: str, _source: SeedVcSource) -> Converter:
+    return Slow(block_ms=block_ms)
+
+
+if __name__ == "__main__":
+    family = build.FAMILIES["passthrough"]
+    build.FAMILIES["passthrough"] = replace(family, build=slow, max_batch=1)
+    cli.main()

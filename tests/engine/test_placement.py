@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fast_vc_service.engine import placement as placement_module
+from fast_vc_service.engine.batching import Result
+from fast_vc_service.engine.build import build_engine
+from fast_vc_service.engine.capacity import Capacity
+from fast_vc_service.engine.placement import CapacityError, Lane, Placement
+from fast_vc_service.engine.scheduler import Scheduler
+from stub_converter import StubConverter, stub_voice
+
+VOICES = Path(__file__).parents[2] / "wavs" / "references"
+
+
+def lane(device: str) -> Lane:
+    converter = StubConverter(noise=0.0, delay=0)
+    return Lane(device, converter, Scheduler(converter, threads=1, max_batch=8), 1, 8)
+
+
+@pytest.fixture
+def lanes(monkeypatch: pytest.MonkeyPatch) -> list[Lane]:
+    """Two warm devices; the first carries four sessions, the second two."""
+    fit = iter((4, 2))
+
+    def measured(*_args: object, **_more: object) -> Capacity:
+        return Capacity(sessions=next(fit), step_s=0.01, batch=1, stream_s=1e-4, block_s=0.04)
+
+    monkeypatch.setattr(placement_module, "measure", measured)
+    return [lane("one"), lane("two")]
+
+
+@pytest.fixture
+def placed(lanes: list[Lane]) -> Iterator[Placement]:
+    placement = Placement(lanes, None)
+    assert placement.capacity == 0
+    placement.warm_up(stub_voice())
+    yield placement
+    placement.stop()
+
+
+def nobody(_call: Callable[[], None]) -> None:
+    """Takes no result."""
+
+
+def test_sessions_go_where_the_smallest_part_is_taken(placed: Placement, lanes: list[Lane]) -> None:
+    taken = []
+    for _ in range(6):
+        before = [each.scheduler.live for each in lanes]
+        placed.open(stub_voice(), 0.0, 0, post=nobody)
+        after = [each.scheduler.live for each in lanes]
+        taken.append([now - then for now, then in zip(after, before, strict=True)].index(1))
+    assert taken == [0, 1, 0, 0, 1, 0]
+    assert [each.load for each in lanes] == [1.0, 1.0]
+
+
+def test_what_is_full_takes_nobody_until_one_leaves(placed: Placement) -> None:
+    slots = [placed.open(stub_voice(), 0.0, 0, post=nobody) for _ in range(placed.capacity)]
+    with pytest.raises(CapacityError, match="all 6 slots are taken"):
+        placed.open(stub_voice(), 0.0, 0, post=nobody)
+    slots[3].close()
+    placed.open(stub_voice(), 0.0, 0, post=nobody)
+
+
+def test_a_device_that_gets_slower_takes_fewer(placed: Placement, lanes: list[Lane]) -> None:
+    for _ in range(500):
+        lanes[0].observe(0.04, 1)
+    assert lanes[0].sessions == 1
+    assert lanes[1].sessions == 2
+    assert placed.capacity == 3
+
+
+def test_max_sessions_overrides_what_was_measured(lanes: list[Lane]) -> None:
+    placement = Placement(lanes, 9)
+    assert placement.capacity == 0, "nothing fits before the warm-up"
+    placement.warm_up(stub_voice())
+    assert placement.capacity == 9
+    for _ in range(9):
+        placement.open(stub_voice(), 0.0, 0, post=nobody)
+    assert [each.scheduler.live for each in lanes] == [6, 3]
+    placement.stop()
+
+
+def test_every_device_converts(tmp_path: Path) -> None:
+    engine = build_engine(
+        "passthrough",
+        device="cpu,cpu",
+        latency_ms=None,
+        voices_dir=VOICES,
+        default_voice="alto",
+        cache_dir=tmp_path,
+        on_step=lambda _seconds, _batch: None,
+    )
+    measured = engine.warm_up()
+    assert engine.capacity == sum(each.sessions for each in measured)
+    inbox: queue.Queue[Callable[[], None]] = queue.Queue()
+    voice = engine.voices.get("alto")
+    slots = [engine.open(voice, 0.0, 0, post=inbox.put) for _ in range(2)]
+    assert [each.scheduler.live for each in engine.placement.lanes] == [1, 1]
+    heard: list[Result] = []
+    block = np.linspace(-1, 1, engine.converter.block).astype(np.float32)
+    for _ in range(2):
+        for slot in slots:
+            slot.submit(block, heard.append, deadline=None, late_at=None)
+    while len(heard) < 4:
+        inbox.get(timeout=10)()
+    assert sum(np.array_equal(each.samples, block) for each in heard) == 2
+    engine.stop()
