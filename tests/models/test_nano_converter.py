@@ -82,7 +82,7 @@ def test_what_lies_before_the_start_is_silence(
     converter: NanoConverter, voices: list[Voice], blocks: NDArray[np.float32]
 ) -> None:
     out = run(converter, converter.new_state(voices[0]), blocks)
-    assert not out[:2400].any()
+    assert not out[:1920].any()
     assert out[2600:].any()
 
 
@@ -96,7 +96,7 @@ def test_a_skipped_block_fades_out_and_the_next_fades_in(
     assert not silence[120:].any()
     assert abs(silence[0] - before[-1]) < 0.2
     after = run(converter, state, blocks[7:])
-    assert not after[:2400].any()
+    assert not after[:1920].any()
     assert state.frame == 12 * converter.block // 320
 
 

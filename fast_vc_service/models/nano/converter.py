@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fast_vc_service.audio.pitch import Register, track
 from fast_vc_service.contract import BLOCK_QUANTUM, SAMPLE_RATE_IN, FloatArray, State, Voice
-from fast_vc_service.models.nano import envelope, excitation, spectrum, vocoder
+from fast_vc_service.models.nano import envelope, excitation, spectrum, tract, vocoder
 from fast_vc_service.models.nano.acoustic import (
     STEP_FRAMES,
     AcousticState,
@@ -30,8 +30,12 @@ from fast_vc_service.models.nano.level import Level, follow
 from fast_vc_service.models.nano.load import Networks
 from fast_vc_service.models.nano.melody import MelodyState, f0_from_logits
 from fast_vc_service.models.nano.slots import Slots
+from fast_vc_service.models.nano.tract import Tract
 from fast_vc_service.models.nano.vocoder import VocoderState
 from fast_vc_service.models.nano.voice import FAMILY, Target, make_voice
+
+SOURCE_SHARE = 0.75
+"""How much of the envelope below 7.6 kHz is the source's own, moved to the target; see :mod:`tract`."""
 
 EULER_STEPS = 2
 """Steps of the flow; 0 speaks with the mean envelope."""
@@ -47,6 +51,7 @@ _GATE_LOG = -8.2
 """Log energy of the input (about -70 dBFS) below which the output is closed."""
 
 _GATE_SLOPE = 4.0
+_MOST_GAIN = 1.4  # nepers, 12 dB
 _DETAIL = STEP_FRAMES * envelope.BANDS
 
 
@@ -85,6 +90,8 @@ class NanoState(State):
         seed: Chooses the noise.
         register: F0 of the source so far.
         level: Loudness of the source so far.
+        made: That of what was made of it, to be the target's.
+        tract: Spectral shape of the source so far.
         frame: Absolute 20 ms frames heard.
         muted: Samples of output that still belong to no input since the start or a skip.
     """
@@ -95,9 +102,21 @@ class NanoState(State):
     pitch_shift: float
     seed: int
     muted: int
+    made: Level
     register: Register = field(default_factory=Register)
     level: Level = field(default_factory=Level)
+    tract: Tract = field(default_factory=Tract, repr=False)
     frame: int = 0
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A source after a block; see :class:`NanoState` and :func:`tract.follow`."""
+
+    register: Register
+    level: Level
+    tract: Tract
+    shape: FloatArray
 
 
 class NanoConverter:
@@ -145,7 +164,9 @@ class NanoConverter:
         """Make the state of a new session; ``pitch_shift`` in semitones."""
         target, speaker = self._prepare(voice)
         row, voice_row = self._pasts.open(self._silent), self._speakers.open(speaker)
-        state = NanoState(target, row, voice_row, pitch_shift, seed, self._delay_out)
+        state = NanoState(
+            target, row, voice_row, pitch_shift, seed, self._delay_out, Level(target.loudness)
+        )
         weakref.finalize(state, self._pasts.close, [row]).atexit = False
         weakref.finalize(state, self._speakers.close, [voice_row]).atexit = False
         return state
@@ -155,7 +176,7 @@ class NanoConverter:
         own = _own(state)
         own.target, speaker = self._prepare(voice)
         self._speakers.write([own.voice_row], speaker)
-        own.pitch_shift = pitch_shift
+        own.pitch_shift, own.made = pitch_shift, Level(own.target.loudness)
 
     def skip(self, state: State) -> FloatArray:
         """Fade out what was still to come, forget the past; see the contract."""
@@ -165,6 +186,7 @@ class NanoConverter:
             late = self._pasts.read([own.row]).late
             silence[:_EDGE] = late[0, :_EDGE].cpu() * _RISE.flip(0)
         self._pasts.write([own.row], self._silent)
+        own.tract = replace(own.tract, samples=np.zeros_like(own.tract.samples))
         own.muted = self._delay_out
         own.frame += self.block // BLOCK_QUANTUM
         return silence.numpy()
@@ -189,19 +211,25 @@ class NanoConverter:
         energy = energies[:, : 2 * frames]
         f0 = f0_from_logits(pitch)
         voicing = torch.sigmoid(4 * voicing)
+        late = STEP_FRAMES * self._networks.content.delay_frames
         learned = [
-            _listen(state, row_f0, row_voicing, row_energy)
-            for state, row_f0, row_voicing, row_energy in zip(
-                own, f0.cpu().numpy(), voicing.cpu().numpy(), energy.cpu().numpy(), strict=True
+            _listen(state, late, samples=block, f0=pitches, voicing=voiced, energy=loud)
+            for state, block, pitches, voiced, loud in zip(
+                own,
+                heard,
+                f0.cpu().numpy(),
+                voicing.cpu().numpy(),
+                energy.cpu().numpy(),
+                strict=True,
             )
         ]
         shift = [
             state.target.median_log_f0
-            - register.median_log_f0
+            - source.register.median_log_f0
             + state.pitch_shift * math.log(2.0) / 12
-            for state, (register, _) in zip(own, learned, strict=True)
+            for state, source in zip(own, learned, strict=True)
         ]
-        level = self._column([level.mean for _, level in learned])
+        level = self._column([source.level.mean for source in learned])
         f0 = (f0 * torch.exp(self._column(shift))).clamp(40.0, 1000.0)
 
         detail = self._stack([_detail_noise(state, frames) for state in own])
@@ -214,7 +242,26 @@ class NanoConverter:
         )
         gate = _GATE_SLOPE * (energy - _GATE_LOG).clamp(max=0)
         correction = torch.stack([state.target.correction for state in own]).to(self._device)
-        bands = made + correction + level[..., None] + gate[..., None]
+        shape = self._stack(
+            [
+                torch.from_numpy(tract.stretched(source.shape, higher / math.log(2.0)))
+                for source, higher in zip(learned, shift, strict=True)
+            ]
+        )
+        average = self._stack([state.target.average for state in own])
+        shaped = made + correction
+        shaped[..., : shape.shape[-1]].lerp_(shape + average, SOURCE_SHARE)
+        said = [
+            _say(state, row_loudness, row_voicing)
+            for state, row_loudness, row_voicing in zip(
+                own,
+                envelope.loudness(shaped[..., : envelope.BANDS_BELOW_7K6]).cpu().numpy(),
+                voicing.cpu().numpy(),
+                strict=True,
+            )
+        ]
+        gain = self._stack([row for _, row in said])
+        bands = shaped + (level + gain + gate)[..., None]
         hiss = self._stack(
             [excitation.noise(state.seed, 2 * state.frame, 2 * frames) for state in own]
         )
@@ -236,9 +283,10 @@ class NanoConverter:
             raise FloatingPointError("the networks made something that is no number")
         sound = out.cpu()
         self._pasts.write(rows, new)
-        for row, (state, (register, loudness)) in enumerate(zip(own, learned, strict=True)):
+        for row, (state, source) in enumerate(zip(own, learned, strict=True)):
             _open(sound[row], state.muted)
-            state.register, state.level = register, loudness
+            state.register, state.level, state.tract = source.register, source.level, source.tract
+            state.made = said[row][0]
             state.muted = max(0, state.muted - sound.shape[1])
             state.frame += frames
         return sound.numpy()
@@ -270,12 +318,29 @@ class NanoConverter:
 
 
 def _listen(
-    state: NanoState, f0: FloatArray, voicing: FloatArray, energy: FloatArray
-) -> tuple[Register, Level]:
-    """Register and level after the next frames of the source."""
+    state: NanoState,
+    late: int,
+    *,
+    samples: FloatArray,
+    f0: FloatArray,
+    voicing: FloatArray,
+    energy: FloatArray,
+) -> _Source:
+    """What is known of the source after a block and frames of 10 ms, ``late`` of them behind."""
     voiced = voicing > 0.5
-    register = track(state.register, np.where(voiced, f0, 0.0), 0.01)
-    return register, follow(state.level, energy, voiced)
+    voiced_f0 = np.where(voiced, f0, 0.0)
+    level = follow(state.level, energy, voiced)
+    loud = energy > level.mean - tract.LOUD
+    shape, heard = tract.follow(state.tract, samples, voiced_f0, loud, late)
+    return _Source(track(state.register, voiced_f0, 0.01), level, heard, shape)
+
+
+def _say(state: NanoState, loudness: FloatArray, voicing: FloatArray) -> tuple[Level, Tensor]:
+    """Loudness of what is made after the next frames, and the gains [frames] that correct it."""
+    made = follow(state.made, loudness, voicing > 0.5)
+    first, last = (state.target.loudness - each.mean for each in (state.made, made))
+    ramp = torch.linspace(first, last, len(loudness) + 1)[1:]
+    return made, ramp.clamp(-_MOST_GAIN, _MOST_GAIN)
 
 
 def _detail_noise(state: NanoState, frames: int) -> Tensor:

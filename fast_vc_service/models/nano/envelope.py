@@ -11,7 +11,9 @@ from functools import cache
 
 import numpy as np
 import pyworld
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 SAMPLE_RATE_HZ = 24_000
 HOP_SAMPLES = 240
@@ -32,15 +34,18 @@ def _mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @cache
-def filters() -> NDArray[np.float64]:
-    """Triangles of unit sum [BANDS, FFT_SIZE / 2 + 1] on the HTK mel scale, 60 Hz to 12 kHz."""
-    bins = _mel(np.fft.rfftfreq(FFT_SIZE, 1 / SAMPLE_RATE_HZ).astype(np.float64))
+def filters(sample_rate_hz: int = SAMPLE_RATE_HZ) -> NDArray[np.float64]:
+    """Triangles of unit sum [BANDS, FFT_SIZE / 2 + 1] on the HTK mel scale, 60 Hz to 12 kHz.
+
+    At a lower sample rate the bands above its half are empty.
+    """
+    bins = _mel(np.fft.rfftfreq(FFT_SIZE, 1 / sample_rate_hz).astype(np.float64))
     low, high = _mel(np.asarray([_LOW_HZ, _HIGH_HZ]))
     edges = np.linspace(low, high, BANDS + 2)
     rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
     triangles = np.maximum(np.minimum(rising, falling), 0.0)
-    return np.asarray(triangles / triangles.sum(1, keepdims=True))
+    return np.asarray(triangles / np.maximum(triangles.sum(1, keepdims=True), 1e-12))
 
 
 def envelope(samples: FloatArray, f0_hz: FloatArray) -> FloatArray:
@@ -61,3 +66,15 @@ def envelope(samples: FloatArray, f0_hz: FloatArray) -> FloatArray:
         wide, f0_hz[:frames].astype(np.float64), times, SAMPLE_RATE_HZ, fft_size=FFT_SIZE
     )
     return np.log(np.sqrt(power @ filters().T) + FLOOR).astype(np.float32)
+
+
+@cache
+def _log_widths() -> Tensor:
+    """[BANDS] logarithm of how many bins a band has."""
+    return torch.from_numpy(-np.log((filters() ** 2).sum(1))).float()
+
+
+def loudness(bands: Tensor) -> Tensor:
+    """Log amplitude [...] of envelopes [..., n], the lowest n bands together."""
+    widths = _log_widths()[: bands.shape[-1]].to(bands)
+    return 0.5 * torch.logsumexp(2 * bands + widths, -1)

@@ -32,9 +32,11 @@ class ConvBlock(nn.Module):
 
     def _filter(self, joined: Tensor) -> Tensor:
         if torch.is_grad_enabled() or joined.shape[1] > FEW_FRAMES:
-            return self.depthwise(joined.transpose(1, 2)).transpose(1, 2)
+            out: Tensor = self.depthwise(joined.transpose(1, 2))
+            return out.transpose(1, 2)
         taps = self.depthwise.weight[:, 0]
-        return (joined.unfold(1, taps.shape[1], 1) * taps).sum(-1) + self.depthwise.bias
+        filtered = (joined.unfold(1, taps.shape[1], 1) * taps).sum(-1)
+        return filtered if self.depthwise.bias is None else filtered + self.depthwise.bias
 
     def _change(self, joined: Tensor, modulation: Tensor | None = None) -> Tensor:
         h = self.norm(self._filter(joined))

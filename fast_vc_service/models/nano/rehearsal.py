@@ -88,7 +88,8 @@ def rehearse(acoustic: Acoustic, steps: int, speaker: Speaker, reference: Refere
     count = len(content)
     masks = _masks(speaker, reference.places, count)
     many = Speaker(
-        *(part.expand(count, *part.shape[1:]) for part in (speaker.vector, speaker.content)),
+        speaker.vector.expand(count, -1),
+        speaker.content.expand(count, -1, -1),
         speaker.envelope.expand(count, -1, -1),
         masks,
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fast_vc_service.audio.resample import resample
 from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray, Voice
-from fast_vc_service.models.nano import envelope
+from fast_vc_service.models.nano import envelope, tract
 from fast_vc_service.models.nano.acoustic import (
     GLOBAL,
     MEMORY,
@@ -36,6 +36,9 @@ LEAST_VOICED_S = 0.5
 MEMORY_FRAMES = 400
 """Frames of the reference that are kept, 8 s; always as many, so that batches are alike."""
 
+_FEATURES = (
+    *("vector", "content", "envelope", "mask", "register", "correction", "average", "loudness"),
+)
 _DB = 8.686
 _FRAME = STEP_FRAMES * HOP_SAMPLES
 _SILENCE = 1e-3  # -60 dBFS
@@ -51,11 +54,16 @@ class Target:
         speaker: For the acoustic model, a batch of one.
         median_log_f0: Natural logarithm of Hz.
         correction: [1, BANDS] log amplitudes, what the acoustic model misses of the voice.
+        average: [1, BANDS_BELOW_7K6] its long-term spectrum relative to its speech level.
+        loudness: Mean of :func:`envelope.loudness` over its voiced frames, below 7.6 kHz and
+            relative to its speech level.
     """
 
     speaker: Speaker
     median_log_f0: float
     correction: Tensor
+    average: Tensor
+    loudness: float
 
     @classmethod
     def of(cls, voice: Voice) -> Target:
@@ -70,16 +78,15 @@ class Target:
                 "make it anew from its reference clip"
             )
         try:
-            vector, content, frames, mask, register, correction = (
-                torch.from_numpy(np.asarray(voice.features[name], np.float32))
-                for name in ("vector", "content", "envelope", "mask", "register", "correction")
+            vector, content, frames, mask, register, correction, average, loudness = (
+                torch.from_numpy(np.asarray(voice.features[name], np.float32)) for name in _FEATURES
             )
         except KeyError as error:
             raise ValueError(f"voice {voice.name!r} has no {error}: make it anew") from error
         if vector.shape != (GLOBAL,) or frames.shape != (MEMORY_FRAMES, MEMORY):
             raise ValueError(f"voice {voice.name!r} is of another version: make it anew")
         speaker = Speaker(vector[None], content[None], frames[None], mask[None] > 0)
-        return cls(speaker, float(register[0]), correction[None])
+        return cls(speaker, float(register[0]), correction[None], average[None], float(loudness[0]))
 
     def on(self, device: torch.device) -> Speaker:
         """The speaker on another device."""
@@ -164,6 +171,8 @@ def make_voice(
         "mask": mask,
         "register": torch.tensor([float(np.median(np.log(f0[voiced])))]),
         "correction": _correct(networks, steps, speaker, reference, frames),
+        "average": torch.from_numpy(tract.average(frames, energy.numpy()[: len(frames)], level)),
+        "loudness": envelope.loudness(torch.from_numpy(frames))[voiced[: len(frames)]].mean()[None],
     }
     return Voice(
         name, FAMILY, {key: value.numpy().astype(np.float16) for key, value in features.items()}
