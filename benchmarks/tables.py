@@ -235,6 +235,12 @@ def _load(result: dict[str, Any]) -> str:
     return _markdown(titles, rows)
 
 
+def _block_cost(result: dict[str, Any]) -> str:
+    costs = result["microseconds"]
+    rows = [(stage, f"{cost:.1f}") for stage, cost in costs.items()]
+    return _markdown(("stage", "µs a block"), [*rows, ("all", f"{sum(costs.values()):.1f}")])
+
+
 def _three(figures: dict[str, float]) -> str:
     return " / ".join(f"{figures[name]:.1f}" for name in ("p50", "p95", "p99"))
 
@@ -244,6 +250,7 @@ _TABLES = {
     "runtimes": _runtimes,
     "soak": _soak,
     "load": _load,
+    "block": _block_cost,
     "overhead": _overhead,
     "delay": _delay,
     "quality": report.table,

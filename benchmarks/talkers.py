@@ -266,7 +266,9 @@ def main(
 ) -> None:
     """Run real-time sessions against a server."""
     result = uvloop.run(run_sessions(url, sessions, warm_up_s=warm_up, seconds=seconds))
-    print(json.dumps(result))
+    # An unbuffered stdout (PYTHONUNBUFFERED) may take only a part of so much.
+    with open(1, "w", closefd=False) as output:
+        output.write(json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

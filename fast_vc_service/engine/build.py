@@ -117,7 +117,7 @@ FAMILIES = {
     # WORLD works session by session on one core; pyworld releases the interpreter lock.
     "world": Family(_build_world, 200, 100, 2000, max_batch=1, threads=0),
     "passthrough": Family(
-        _build_passthrough, 20, 20, 1000, max_batch=256, threads=1, gather_ms=2.0
+        _build_passthrough, 20, 20, 1000, max_batch=256, threads=1, gather_ms=5.0
     ),
     **{name: _seedvc(name) for name in MODELS},
 }

@@ -65,7 +65,7 @@ def test_check_fails_on_a_stale_page_and_changes_nothing(results: Path) -> None:
     assert CliRunner().invoke(tables.app, [*where, "--check"]).exit_code == 0
 
 
-@pytest.mark.parametrize("name", ["rtf", "overhead", "delay"])
+@pytest.mark.parametrize("name", ["rtf", "overhead", "delay", "block-cost"])
 def test_the_published_results_make_tables(name: str) -> None:
     table = tables.of_result(RESULTS / f"{name}.json").splitlines()
     columns = table[0].count("|")
