@@ -21,10 +21,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from fast_vc_service import __version__
-from fast_vc_service.engine.catalogue import VoiceCatalogue
 from fast_vc_service.lifecycle import ServiceState
 from fast_vc_service.server.access import key_check
 from fast_vc_service.server.auth import KeyRing
+from fast_vc_service.server.jobs.routes import Files, file_routes
 from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.server.metrics import CONTENT_TYPE, Watched
 from fast_vc_service.server.problems import EdgeCode, Problem, ProblemError, problem, respond
@@ -40,7 +40,7 @@ READY_RETRY_S = 5
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
-class ServiceView(Watched, Protocol):
+class ServiceView(Watched, Files, Protocol):
     """What the routes need of the service."""
 
     @property
@@ -56,11 +56,6 @@ class ServiceView(Watched, Protocol):
     @property
     def observer(self) -> Measurements:
         """The metrics and the performance report."""
-        ...
-
-    @property
-    def voices(self) -> VoiceCatalogue:
-        """The voices sessions may choose from."""
         ...
 
     @property
@@ -201,6 +196,7 @@ def router(service: ServiceView) -> APIRouter:
         _measurement_routes(service),
         token_routes(service.keys),
         voice_routes(service.voices, service.clip_limits),
+        file_routes(service),
     ):
         routes.include_router(
             keyed,
