@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 
 from fast_vc_service import __version__
 from fast_vc_service.lifecycle import ServiceState
+from fast_vc_service.server import asyncapi, openapi
 from fast_vc_service.server.access import key_check
 from fast_vc_service.server.auth import KeyRing
 from fast_vc_service.server.jobs.routes import Files, file_routes
@@ -291,9 +292,14 @@ def _measurement_routes(service: ServiceView) -> APIRouter:
         return respond(200, {"uptime_s": _uptime_s(service), "stages_ms": stages})
 
     @routes.get("/openapi.json", include_in_schema=False)
-    async def openapi(request: Request) -> Response:
+    async def openapi_document(request: Request) -> Response:
         """Return the description of these routes."""
-        return respond(200, request.app.openapi())
+        return respond(200, openapi.describe(request.app))
+
+    @routes.get("/asyncapi.json", include_in_schema=False)
+    async def asyncapi_document() -> Response:
+        """Return the description of the WebSocket protocol."""
+        return respond(200, asyncapi.describe())
 
     return routes
 

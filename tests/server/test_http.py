@@ -16,7 +16,7 @@ from fast_vc_service.server.auth import KeyEntry, KeyRing
 from fast_vc_service.server.http import create_http_app
 
 OPEN = ("/health", "/health/live", "/health/ready", "/version")
-KEYED = ("/metrics", "/tools/performance-report", "/openapi.json")
+KEYED = ("/metrics", "/tools/performance-report", "/openapi.json", "/asyncapi.json", "/voices")
 
 
 @pytest.fixture

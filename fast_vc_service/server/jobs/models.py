@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,7 +28,7 @@ _JOB: dict[str, Any] = {
 class JobView(BaseModel):
     """A file that is being converted; times in seconds since the epoch."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_JOB]})
+    EXAMPLE: ClassVar[dict[str, Any]] = _JOB
 
     id: str
     state: Literal["queued", "running", "done", "failed"]
@@ -48,7 +48,7 @@ class JobView(BaseModel):
 class JobList(BaseModel):
     """The caller's jobs, the newest first."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"jobs": [_JOB]}]})
+    EXAMPLE: ClassVar[dict[str, Any]] = {"jobs": [_JOB]}
 
     jobs: list[JobView]
 
