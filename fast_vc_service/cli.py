@@ -297,6 +297,21 @@ def convert(
     file_format: Annotated[
         FileFormat, typer.Option("--format", help="Format of the converted files.")
     ] = FileFormat.WAV,
+    parallel: Annotated[
+        int,
+        typer.Option(
+            "--parallel", "-j", help="Files converted at the same time.", metavar="N", min=1, max=64
+        ),
+    ] = 1,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Skip what an earlier run with --resume has finished just so."
+        ),
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write the results into this JSON file.", metavar="FILE")
+    ] = None,
     profile: Profile = None,
     config: Config = None,
     engine: Engine = None,
@@ -307,7 +322,7 @@ def convert(
 
     Any format, rate and length is read; channels are mixed to one. A converted file has the
     sample rate and exactly the length of its source. A broken file is reported, the others are
-    converted, and the exit status is 1.
+    converted. Exit status: 0 all were converted, 1 some could not be, 2 a wrong setting or flag.
     """
     if voice is not None and reference_wav_path is not None:
         raise typer.BadParameter("expected one of --voice and --reference-wav-path, got both")
@@ -322,6 +337,9 @@ def convert(
         voice=voice,
         reference=reference_wav_path,
         pitch_shift=pitch_shift,
+        parallel=parallel,
+        resume=resume,
+        report=report,
     )
     raise typer.Exit(conversion.run(loaded.settings, request, as_json=as_json))
 
