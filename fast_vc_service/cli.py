@@ -37,6 +37,8 @@ sessions_app = typer.Typer(no_args_is_help=True, help="Look at recorded sessions
 app.add_typer(sessions_app, name="session")
 models_app = typer.Typer(no_args_is_help=True, help="Download and check published models.")
 app.add_typer(models_app, name="models")
+voices_app = typer.Typer(no_args_is_help=True, help="List, check, add and remove voices.")
+app.add_typer(voices_app, name="voices")
 
 
 class FileFormat(StrEnum):
@@ -298,6 +300,21 @@ def convert(
     file_format: Annotated[
         FileFormat, typer.Option("--format", help="Format of the converted files.")
     ] = FileFormat.WAV,
+    parallel: Annotated[
+        int,
+        typer.Option(
+            "--parallel", "-j", help="Files converted at the same time.", metavar="N", min=1, max=64
+        ),
+    ] = 1,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Skip what an earlier run with --resume has finished just so."
+        ),
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write the results into this JSON file.", metavar="FILE")
+    ] = None,
     profile: Profile = None,
     config: Config = None,
     engine: Engine = None,
@@ -308,7 +325,7 @@ def convert(
 
     Any format, rate and length is read; channels are mixed to one. A converted file has the
     sample rate and exactly the length of its source. A broken file is reported, the others are
-    converted, and the exit status is 1.
+    converted. Exit status: 0 all were converted, 1 some could not be, 2 a wrong setting or flag.
     """
     if voice is not None and reference_wav_path is not None:
         raise typer.BadParameter("expected one of --voice and --reference-wav-path, got both")
@@ -323,6 +340,9 @@ def convert(
         voice=voice,
         reference=reference_wav_path,
         pitch_shift=pitch_shift,
+        parallel=parallel,
+        resume=resume,
+        report=report,
     )
     raise typer.Exit(conversion.run(loaded.settings, request, as_json=as_json))
 
@@ -347,6 +367,72 @@ def doctor(
     from fast_vc_service import doctor as examination
 
     raise typer.Exit(examination.run(loaded.settings, as_json=as_json))
+
+
+@app.command()
+def mic(
+    *,
+    voice: Annotated[
+        str | None,
+        typer.Option(help="Voice to speak with. Default: the service's own.", metavar="NAME"),
+    ] = None,
+    pitch_shift: Annotated[
+        float,
+        typer.Option(
+            help="Semitones up or down, on top of the voice's own pitch.", min=-24, max=24
+        ),
+    ] = 0.0,
+    url: Annotated[
+        str, typer.Option(help="Address of the service.", metavar="URL")
+    ] = "ws://localhost:8042/ws",
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            help="Key, if the service wants one.", metavar="KEY", envvar="FAST_VC_API_KEY"
+        ),
+    ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(help="Certificate (PEM) to trust with wss://.", metavar="FILE"),
+    ] = None,
+    input_device: Annotated[
+        str | None, typer.Option(help="Microphone: its name or number.", metavar="NAME")
+    ] = None,
+    output_device: Annotated[
+        str | None, typer.Option(help="Loudspeaker: its name or number.", metavar="NAME")
+    ] = None,
+    buffer_ms: Annotated[
+        float, typer.Option(help="Audio kept back against jitter.", metavar="MS", min=0, max=2000)
+    ] = 60.0,
+    seconds: Annotated[
+        float | None, typer.Option(help="Stop after so long. Default: Ctrl-C.", metavar="S")
+    ] = None,
+    list_devices: Annotated[
+        bool, typer.Option("--list-devices", help="List sound cards and exit.")
+    ] = False,
+) -> None:
+    """Speak with another voice: microphone in, converted speech out, by a running service."""
+    from fast_vc_service.client import microphone
+
+    try:
+        devices = microphone.SoundCards(_device(input_device), _device(output_device))
+    except microphone.DevicesError as error:
+        raise UserError(str(error)) from error
+    if list_devices:
+        typer.echo(devices.listing())
+        return
+    given = {"voice": voice, "api_key": api_key}
+    options = {name: value for name, value in given.items() if value is not None}
+    raise typer.Exit(
+        microphone.run(
+            devices,
+            url=url,
+            buffer_ms=buffer_ms,
+            seconds=seconds,
+            ca_file=ca_file,
+            options={"pitch_shift": pitch_shift, **options},  # type: ignore[typeddict-item]
+        )
+    )
 
 
 SessionId = Annotated[
@@ -444,6 +530,111 @@ def verify(
         typer.echo(line)
 
 
+Owner = Annotated[
+    str | None,
+    typer.Option(help="Name of the API key it belongs to. Default: everybody's.", metavar="NAME"),
+]
+VoiceName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.")]
+
+
+@voices_app.command("list")
+def list_voices(as_json: AsJson = False) -> None:
+    """List all voices: the clips of voices_dir, and those that were added, whoever owns them."""
+    from fast_vc_service import voice_tools
+
+    voices = voice_tools.describe(_load(None, None).settings)
+    if as_json:
+        _print_json({"voices": voices})
+    else:
+        typer.echo(voice_tools.as_text(voices))
+
+
+@voices_app.command("check")
+def check_voices(
+    clips: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio files.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether clips make good voices, and what would make them better.
+
+    Exit status 1: at least one makes none.
+    """
+    from fast_vc_service import voice_tools
+
+    checks = voice_tools.check(_load(None, None).settings, clips)
+    if as_json:
+        _print_json({"clips": checks})
+    else:
+        typer.echo(voice_tools.checks_as_text(checks))
+    raise typer.Exit(1 if any(check["problems"] for check in checks) else 0)
+
+
+@voices_app.command("add")
+def add_voice(
+    *,
+    name: VoiceName,
+    clip: Annotated[Path, typer.Argument(metavar="FILE", help="5 to 30 s of one speaker.")],
+    consent: Annotated[
+        bool,
+        typer.Option("--consent", help="Say that you are the speaker, or the speaker agrees."),
+    ] = False,
+    description: Annotated[str | None, typer.Option(help="A few words.", metavar="TEXT")] = None,
+    owner: Owner = None,
+    engine: Engine = None,
+) -> None:
+    """Make a voice of a clip; a running service has it at once."""
+    from fast_vc_service import voice_tools
+
+    settings = _load(None, None, engine=engine).settings
+    check = voice_tools.add(
+        settings, name, clip, consent=consent, description=description, owner=owner
+    )
+    typer.echo(f"added {name}")
+    for doubt in check["doubts"]:
+        typer.echo(f"{name}: {doubt}", err=True)
+
+
+@voices_app.command("remove")
+def remove_voice(name: VoiceName, owner: Owner = None, yes: Yes = False) -> None:
+    """Remove a voice that was added, with its clip. Clips of voices_dir stay."""
+    from fast_vc_service import voice_tools
+
+    settings = _load(None, None).settings
+    voice_tools.find_added(settings, name, owner)
+    if not yes and not typer.confirm(f"Remove the voice {name!r} with its clip?"):
+        typer.echo("nothing was removed", err=True)
+        raise typer.Exit(1)
+    voice_tools.remove(settings, name, owner)
+    typer.echo(f"removed {name}")
+
+
+@voices_app.command("export")
+def export_voice(
+    name: VoiceName,
+    output: Annotated[
+        Path | None, typer.Option(help="ZIP file to write. Default: NAME.zip.", metavar="FILE")
+    ] = None,
+    owner: Owner = None,
+) -> None:
+    """Write a voice, its clip and description, into one file for another service."""
+    from fast_vc_service import voice_tools
+
+    typer.echo(voice_tools.export(_load(None, None).settings, name, output, owner))
+
+
+@voices_app.command("import")
+def import_voice(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `voices export` wrote.")],
+    name: Annotated[str | None, typer.Option(help="Another name for it.", metavar="NAME")] = None,
+    owner: Owner = None,
+    engine: Engine = None,
+) -> None:
+    """Add a voice that another service exported; its clip is checked and made a voice anew."""
+    from fast_vc_service import voice_tools
+
+    settings = _load(None, None, engine=engine).settings
+    typer.echo(f"added {voice_tools.import_(settings, file, name, owner)}")
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr, not a traceback."""
     try:
@@ -458,6 +649,10 @@ def _load(profile: str | None, config: Path | None, **flags: object) -> LoadedSe
 
     given = {name: value for name, value in flags.items() if value is not None}
     return load_settings(given, home=find_home(), profile=profile, config=_absolute(config))
+
+
+def _device(named: str | None) -> str | int | None:
+    return int(named) if named is not None and named.isdigit() else named
 
 
 def _outputs() -> Path:

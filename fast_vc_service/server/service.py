@@ -13,14 +13,23 @@ from typing import Protocol
 from loguru import logger
 
 from fast_vc_service.engine.build import Engine
+from fast_vc_service.engine.catalogue import VoiceCatalogue
 from fast_vc_service.lifecycle import ServiceState
 from fast_vc_service.server.auth import KeyRing
+from fast_vc_service.server.jobs.models import FileLimits
+from fast_vc_service.server.jobs.store import JobStore, StoreTakenError
+from fast_vc_service.server.jobs.work import FileWork
 from fast_vc_service.server.measurements import Measurements
+from fast_vc_service.server.voice_models import ClipLimits
 from fast_vc_service.sessions.session import SessionLimits
 
 FINISH_S = 3.0
 """Time the last audio of sessions has that were still live at the drain deadline; together with
 uvicorn's own shutdown it stays within the 5 s that ``fast-vc stop`` waits beyond ``drain_s``."""
+
+
+EXPIRE_INTERVAL_S = 60.0
+"""How often old jobs are looked for."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +87,17 @@ class Service:
     session_limits: SessionLimits
     recording: Recording
     observer: Measurements
+    work: FileWork
+    clip_limits: ClipLimits = field(default_factory=ClipLimits)
+    file_limits: FileLimits = field(default_factory=FileLimits)
+    job_retention_s: float = 24 * 3600.0
+    jobs: JobStore | None = None
     on_state: Callable[[ServiceState], None] = lambda _state: None
     started_at: float = field(default_factory=time.time)
     _state: ServiceState = "starting"
     _connections: set[LiveConnection] = field(default_factory=set)
     _empty: asyncio.Event = field(default_factory=asyncio.Event)
+    _started: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def state(self) -> ServiceState:
@@ -93,6 +108,11 @@ class Service:
     def engine_name(self) -> str:
         """Name of the engine."""
         return self.engine.name
+
+    @property
+    def voices(self) -> VoiceCatalogue:
+        """The voices sessions may choose from."""
+        return self.engine.voices
 
     @property
     def live_sessions(self) -> int:
@@ -107,6 +127,7 @@ class Service:
     def enter(self, state: ServiceState) -> None:
         """Change state and tell whoever keeps the service info."""
         self._state = state
+        self._started.set()
         self.on_state(state)
 
     async def warm_up(self) -> None:
@@ -131,6 +152,7 @@ class Service:
         await self._make_voices()
 
     async def _make_voices(self) -> None:
+        await asyncio.to_thread(self.voices.sweep)
         for name in self.engine.voices.names():
             if self._state != "ready":
                 return
@@ -157,6 +179,30 @@ class Service:
             now = time.monotonic()
             for connection in list(self._connections):
                 connection.check(now)
+
+    async def run_jobs(self, folder: Path, max_waiting: int) -> None:
+        """Convert jobs once sessions are admitted, and remove them in their time, for ever."""
+        try:
+            store = await asyncio.to_thread(JobStore, folder, max_waiting)
+        except (StoreTakenError, OSError) as error:
+            logger.warning("this service keeps no jobs: {}", error)
+            return
+        self.jobs = store
+        expiring = asyncio.create_task(self._expire_jobs(store))
+        try:
+            await self._started.wait()
+            await self.work.run_jobs(store)
+        finally:
+            expiring.cancel()
+            self.jobs = None
+            store.close()
+
+    async def _expire_jobs(self, store: JobStore) -> None:
+        while True:
+            before = time.time() - self.job_retention_s
+            if removed := await asyncio.to_thread(store.expire, before):
+                logger.info("{} old jobs removed", removed)
+            await asyncio.sleep(min(EXPIRE_INTERVAL_S, self.job_retention_s))
 
     async def drain(self) -> None:
         """Admit nobody, let sessions end for ``drain_s``, then end those that are left."""
