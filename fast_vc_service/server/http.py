@@ -25,6 +25,7 @@ from fast_vc_service.lifecycle import ServiceState
 from fast_vc_service.server.auth import KeyRing, bearer
 from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.server.metrics import CONTENT_TYPE, Watched
+from fast_vc_service.server.page import PageFiles, page_routes
 from fast_vc_service.server.problems import EdgeCode, problem, respond
 from fast_vc_service.sessions.errors import ErrorCode
 from fast_vc_service.sessions.observer import Stage
@@ -181,6 +182,8 @@ def create_http_app(service: ServiceView, *, lifespan: Lifespan | None = None) -
         lifespan=lifespan,
     )
     app.include_router(router(service))
+    app.include_router(page_routes())
+    app.mount("/demo", PageFiles(), name="demo")
     app.add_exception_handler(_UnauthorizedError, _answer_unauthorized)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(Exception, _answer_fault)

@@ -177,6 +177,8 @@ export class Conversation extends EventTarget {
     const graph = /** @type {Graph} */ (this.graph);
     this.input ??= new Recording(client.sampleRate);
     this.output ??= new Recording(client.sampleRateOut);
+    // Sessions that follow go on in the same recordings, so at the same rates.
+    this.wishes.encoding = client.encoding;
     this._offsetS = Math.max(this.input.seconds, this.output.seconds);
     this.input.padTo(this._offsetS);
     this.output.padTo(this._offsetS);
