@@ -9,6 +9,7 @@
 
 const SWITCH_S = 0.03;
 const MAX_DELAY_S = 10;
+const LAG_TOLERANCE_S = 0.05;
 
 /** What the browser may be told about a microphone. */
 export const PLAIN_MICROPHONE = {
@@ -100,7 +101,11 @@ export class Graph {
   /** Hear the own voice, late by `lagS` as the converted one is. @param {boolean} own */
   listenTo(own, lagS = 0) {
     const now = this.context.currentTime;
-    this._ownDelay.delayTime.setValueAtTime(Math.min(MAX_DELAY_S, Math.max(0, lagS)), now);
+    const lag = Math.min(MAX_DELAY_S, Math.max(0, lagS));
+    // A change is heard as a jump: none for what nobody would notice.
+    if (Math.abs(this._ownDelay.delayTime.value - lag) > LAG_TOLERANCE_S) {
+      this._ownDelay.delayTime.setValueAtTime(lag, now);
+    }
     this._own.gain.setTargetAtTime(own ? 1 : 0, now, SWITCH_S / 3);
     this._converted.gain.setTargetAtTime(own ? 0 : 1, now, SWITCH_S / 3);
   }

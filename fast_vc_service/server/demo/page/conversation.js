@@ -237,6 +237,7 @@ export class Conversation extends EventTarget {
     this._playback = report;
     this.underruns = this._underrunsBefore + report.underruns;
     if (report.playing) this._meter?.played(report.positionS, report.at);
+    if (this._own) this._applyListening();
     if (report.state === "ended" && this.state === "stopping") this._finish();
     this.dispatchEvent(new CustomEvent("figures", { detail: this.figures() }));
   }

@@ -44,7 +44,9 @@ export function showFigures(figures, now = false) {
   byId("stream").textContent = [figures.encoding, figures.sampleRate && `${figures.sampleRate} Hz`]
     .filter(Boolean)
     .join(" · ");
-  byId("computing").textContent = figures.stats ? `${figures.stats.latency_p95_ms} ms` : "–";
+  byId("computing").textContent = figures.stats
+    ? `${Math.round(figures.stats.latency_p95_ms)} ms`
+    : "–";
   byId("server-recording").textContent = figures.recordedByService ? text("serverRecords") : "";
 }
 

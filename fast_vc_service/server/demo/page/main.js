@@ -15,6 +15,7 @@ import { currentLanguage, switchLanguage, text, translatePage } from "./texts.js
 import { Voices } from "./voices.js";
 
 const HEALTH_MS = 5000;
+const FRAME_MS = matchMedia("(prefers-reduced-motion: reduce)").matches ? 200 : 30;
 const SOCKET_URL = new URL("ws", location.href.replace(/^http/, "ws")).href;
 
 const api = new ServiceApi();
@@ -257,6 +258,8 @@ function wire() {
 let drawnAt = performance.now();
 
 function draw(/** @type {number} */ now) {
+  requestAnimationFrame(draw);
+  if (now - drawnAt < FRAME_MS) return;
   const seconds = Math.min(1, (now - drawnAt) / 1e3);
   drawnAt = now;
   const graph = conversation?.graph;
@@ -266,7 +269,6 @@ function draw(/** @type {number} */ now) {
     const spoken = Math.floor(conversation?.input?.seconds ?? 0);
     byId("clock").textContent = `${Math.floor(spoken / 60)}:${String(spoken % 60).padStart(2, "0")}`;
   }
-  requestAnimationFrame(draw);
 }
 
 initFigures();

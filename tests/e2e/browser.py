@@ -1,0 +1,164 @@
+"""Chromium with a microphone that plays a file, and ears that hear what the page plays."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from fast_vc_service.contract import FloatArray
+
+PATIENCE_MS = 120_000
+"""Nothing here takes long on an idle machine; on a busy one a page may load for a minute."""
+
+TAP_WORKLET = """
+class Tap extends AudioWorkletProcessor {
+  process(inputs) {
+    const pair = inputs.map((input) => input[0] ?? new Float32Array(128));
+    this.port.postMessage(pair.map((samples) => samples.slice()));
+    return true;
+  }
+}
+registerProcessor("tap", Tap);
+"""
+
+TAP = """
+(() => {
+  const { connect } = AudioNode.prototype;
+  const { addModule } = AudioWorklet.prototype;
+  window.heard = { mic: [], out: [], rate: 0 };
+  let tap = null;
+  const tapOf = (context) => {
+    if (tap?.context === context) return tap;
+    tap = new AudioWorkletNode(context, "tap", { numberOfInputs: 2 });
+    window.heard = { mic: [], out: [], rate: context.sampleRate };
+    const { mic, out } = window.heard;
+    tap.port.onmessage = ({ data }) => { mic.push(data[0]); out.push(data[1]); };
+    connect.call(tap, context.destination);
+    return tap;
+  };
+  AudioWorklet.prototype.addModule = function (...rest) {
+    return Promise.all([addModule.call(this, "/demo/tap.js"), addModule.apply(this, rest)]);
+  };
+  AudioNode.prototype.connect = function (to, ...rest) {
+    if (this instanceof MediaStreamAudioSourceNode) connect.call(this, tapOf(this.context), 0, 0);
+    if (to instanceof AudioDestinationNode) connect.call(this, tapOf(this.context), 0, 1);
+    return connect.call(this, to, ...rest);
+  };
+  window.heardAs = async (which) => {
+    const bytes = new Uint8Array(await new Blob(window.heard[which]).arrayBuffer());
+    let text = "";
+    for (let at = 0; at < bytes.length; at += 32768) {
+      text += String.fromCharCode(...bytes.subarray(at, at + 32768));
+    }
+    return btoa(text);
+  };
+})();
+"""
+
+
+def chromium_path() -> str:
+    """Where Chromium is; the test is skipped where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("no Chromium: apt-get install -y chromium, or name one in CHROMIUM")
+    return found
+
+
+@contextmanager
+def launch_browser(
+    speech: Path | None = None, *, microphone: bool = True, hosts: dict[str, str] | None = None
+) -> Iterator[Browser]:
+    """Chromium whose microphone plays ``speech`` again and again, or is refused to every page.
+
+    ``hosts`` are names that it finds at other addresses.
+    """
+    flags = [
+        "--use-fake-device-for-media-stream",
+        "--disable-gpu",
+    ]
+    if speech is not None:
+        flags.append(f"--use-file-for-fake-audio-capture={speech}")
+    rules = ", ".join(f"MAP {name} {address}" for name, address in (hosts or {}).items())
+    if rules:
+        flags.append(f"--host-resolver-rules={rules}")
+    if microphone:
+        flags.append("--use-fake-ui-for-media-stream")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium_path(), args=flags, timeout=PATIENCE_MS
+        )
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """A person at the page.
+
+    Attributes:
+        page: The page itself.
+        faults: What went wrong in it: exceptions, and anything the console calls an error.
+    """
+
+    def __init__(
+        self, browser: Browser, port: int, *, host: str = "localhost", **context: Any
+    ) -> None:
+        self._context = browser.new_context(
+            locale=context.pop("locale", "en-US"),
+            viewport={"width": 1280, "height": 900},
+            **context,
+        )
+        self.page: Page = self._context.new_page()
+        self.page.set_default_timeout(PATIENCE_MS)
+        self.faults: list[str] = []
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("console", self._note)
+        self.page.route(
+            "**/demo/tap.js",
+            lambda route: route.fulfill(body=TAP_WORKLET, content_type="text/javascript"),
+        )
+        self.page.add_init_script(TAP)
+        self.page.goto(f"http://{host}:{port}/")
+        self.page.wait_for_selector("#voices .voice")
+
+    def wait_for(self, state: str) -> None:
+        """Wait until the page is in ``state``: idle, live, reconnecting, …"""
+        self.page.wait_for_selector(f'body[data-state="{state}"]')
+
+    def text(self, selector: str) -> str:
+        return self.page.inner_text(selector)
+
+    def milliseconds(self, selector: str) -> float:
+        """The number that the element shows."""
+        return float(self.text(selector).removesuffix("ms"))
+
+    def heard(self) -> tuple[FloatArray, FloatArray, int]:
+        """What came from the microphone and what went to the loudspeaker, and their rate."""
+        mic, out = (
+            np.frombuffer(base64.b64decode(self.page.evaluate(f"heardAs('{which}')")), np.float32)
+            for which in ("mic", "out")
+        )
+        return mic, out, self.page.evaluate("heard.rate")
+
+    def download(self, selector: str, target: Path) -> Path:
+        """Click a link and keep what comes."""
+        with self.page.expect_download() as coming:
+            self.page.click(selector)
+        coming.value.save_as(target)
+        return target
+
+    def close(self) -> None:
+        self._context.close()
+
+    def _note(self, message: Any) -> None:
+        if message.type == "error":
+            self.faults.append(message.text)
