@@ -28,6 +28,7 @@ from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.server.metrics import Metrics
 from fast_vc_service.server.runner import DrainingServer, uvicorn_config
 from fast_vc_service.server.service import EdgeLimits, Recording, Service
+from fast_vc_service.server.voice_models import ClipLimits
 from fast_vc_service.server.websocket import WebSocketEndpoint
 from fast_vc_service.sessions.recorder import prune
 from fast_vc_service.sessions.report import PerformanceReport
@@ -63,6 +64,8 @@ def build_service(
         voices_dir=settings.voices_dir,
         default_voice=settings.default_voice,
         cache_dir=settings.models_dir / "voices",
+        data_dir=settings.data_dir,
+        max_voices=settings.max_voices,
         max_sessions=settings.max_sessions,
         seedvc=seedvc_source(settings),
         on_step=observer.step,
@@ -71,10 +74,11 @@ def build_service(
         engine=engine,
         keys=KeyRing(
             [
-                KeyEntry(key.name, key.key.get_secret_value(), key.max_sessions)
+                KeyEntry(key.name, key.key.get_secret_value(), key.max_sessions, key.admin)
                 for key in settings.api_keys
             ],
             failure_delay_s=settings.auth_failure_delay_ms / 1e3,
+            token_s=settings.browser_token_s,
         ),
         limits=EdgeLimits(
             max_message_bytes=settings.max_message_bytes,
@@ -87,6 +91,9 @@ def build_service(
         session_limits=SessionLimits(settings.max_buffered_ms, settings.late_ms),
         recording=Recording(settings.record, settings.outputs_dir),
         observer=observer,
+        clip_limits=ClipLimits(
+            max_clip_bytes=settings.max_clip_mb * 1_000_000, max_clip_s=settings.max_clip_s
+        ),
         on_state=on_state,
     )
     metrics.watch(service, engine.converter.block / SAMPLE_RATE_IN)

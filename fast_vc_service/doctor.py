@@ -95,6 +95,7 @@ def examine(settings: Settings) -> Iterator[Check]:
             voices_dir=settings.voices_dir,
             default_voice=settings.default_voice,
             cache_dir=settings.models_dir / "voices",
+            data_dir=settings.data_dir,
             max_sessions=settings.max_sessions,
             seedvc=seedvc_source(settings),
             on_step=lambda _seconds, _batch: None,

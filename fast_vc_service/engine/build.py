@@ -11,7 +11,9 @@ from typing import Literal
 from fast_vc_service.audio.resample import StreamResampler
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, Voice
 from fast_vc_service.engine.capacity import Capacity, LiveCapacity, measure
+from fast_vc_service.engine.catalogue import VoiceCatalogue
 from fast_vc_service.engine.scheduler import Post, Scheduler, Slot
+from fast_vc_service.engine.uploaded_voices import UploadedVoices
 from fast_vc_service.engine.voices import VoiceStore
 from fast_vc_service.engine.window import WindowConverter, WindowGeometry
 from fast_vc_service.models.passthrough.converter import PassthroughConverter
@@ -208,7 +210,7 @@ class Engine:
     name: str
     converter: Converter
     scheduler: Scheduler
-    voices: VoiceStore
+    voices: VoiceCatalogue
     max_sessions: int | None
     _live: LiveCapacity | None = None
 
@@ -260,6 +262,8 @@ def build_engine(
     voices_dir: Path,
     default_voice: str,
     cache_dir: Path,
+    data_dir: Path,
+    max_voices: int = 50,
     max_sessions: int | None = None,
     seedvc: SeedVcSource = DEFAULT_SOURCE,
     on_step: Callable[[float, int], None],
@@ -272,7 +276,9 @@ def build_engine(
         latency_ms: See :func:`build_converter`.
         voices_dir: Folder of reference clips; each is a voice.
         default_voice: Name of the voice of sessions that choose none.
-        cache_dir: Where made voices are kept.
+        cache_dir: Where voices made of the clips of ``voices_dir`` are kept.
+        data_dir: Where voices that users add are kept.
+        max_voices: How many of them one owner may add.
         max_sessions: Overrides the measured capacity.
         seedvc: See :func:`build_converter`.
         on_step: Called from a model thread after each step with (wall seconds, batch size).
@@ -295,9 +301,30 @@ def build_engine(
         gather_s=family.gather_ms / 1e3,
         on_step=stepped,
     )
-    voices = VoiceStore(voices_dir, converter, cache_dir, default_voice)
+    voices = build_catalogue(
+        converter,
+        voices_dir=voices_dir,
+        default_voice=default_voice,
+        cache_dir=cache_dir,
+        data_dir=data_dir,
+        max_voices=max_voices,
+    )
     built = Engine(engine, converter, scheduler, voices, max_sessions)
     return built
+
+
+def build_catalogue(
+    converter: Converter,
+    *,
+    voices_dir: Path,
+    default_voice: str,
+    cache_dir: Path,
+    data_dir: Path,
+    max_voices: int = 50,
+) -> VoiceCatalogue:
+    """Build the voices for ``converter``; arguments as of :func:`build_engine`."""
+    clips = VoiceStore(voices_dir, converter, cache_dir, default_voice)
+    return VoiceCatalogue(clips, UploadedVoices(data_dir / "voices"), converter, max_voices)
 
 
 def seedvc_source(settings: Settings) -> SeedVcSource:

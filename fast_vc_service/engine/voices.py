@@ -29,6 +29,8 @@ from fast_vc_service.contract import Converter, Voice
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 """Kinds of reference clips; of two with the same name the first kind counts."""
 
+NAME_RULE = "1 to 64 letters, digits, spaces and . _ -, not beginning with a space, . or -"
+
 _SAFE_NAME = re.compile(r"\w[\w .-]{0,63}")
 
 
@@ -88,7 +90,7 @@ class VoiceStore:
 
     def made(self, name: str) -> Voice | None:
         """Return the voice if it was made before, without touching the disk."""
-        return self._voices.get(_normal(name))
+        return self._voices.get(normal_name(name))
 
     def get(self, name: str) -> Voice:
         """Return a voice; its first use takes as long as reading the clip and making it does.
@@ -99,7 +101,7 @@ class VoiceStore:
             UnknownVoiceError: No clip has this name, or the clip was found to make no voice.
             ValueError: Found just now: the clip cannot make a voice; the message says why.
         """
-        name = _normal(name)
+        name = normal_name(name)
         made = self._voices.get(name)
         if made is not None:
             return made
@@ -114,27 +116,17 @@ class VoiceStore:
                 self._voices[name] = self._make(name, clip)
             return self._voices[name]
 
+    def clips(self) -> dict[str, Path]:
+        """Return the reference clip of each voice by name, sorted."""
+        return {name: clip.path for name, clip in sorted(self._survey()[0].items())}
+
     def _make(self, name: str, clip: _Clip) -> Voice:
         try:
-            cached = self._cache_path(clip)
-            if cached is not None and cached.is_file():
-                try:
-                    return replace(load_voice(cached), name=name)
-                except ValueError as error:
-                    logger.info("voice {} is made anew: {}", name, error)
-            audio, sample_rate = read_audio(clip.path)
-            voice = self._converter.make_voice(name, audio, sample_rate)
+            return prepare_voice(self._converter, name, clip.path, self._cache_path(clip))
         except ValueError as error:
             # Known from now on: not tried again until the file changes.
             self._report(clip, str(error))
             raise
-        if cached is not None:
-            try:
-                cached.parent.mkdir(parents=True, exist_ok=True)
-                save_voice(cached, voice)
-            except OSError as error:
-                logger.warning("voice {} is not kept for the next start: {}", name, error)
-        return voice
 
     def _cache_path(self, clip: _Clip) -> Path | None:
         if self._cache_dir is None:
@@ -143,6 +135,8 @@ class VoiceStore:
             digest = hashlib.sha256(clip.path.read_bytes()).hexdigest()
         except OSError as error:
             raise ValueError(f"{clip.path} cannot be read: {error}") from error
+        with suppress(OSError):  # told when the voice cannot be kept
+            self._cache_dir.mkdir(parents=True, exist_ok=True)
         return self._cache_dir / f"{self._converter.family}-{digest[:32]}.safetensors"
 
     def _survey(self) -> tuple[dict[str, _Clip], dict[str, str]]:
@@ -150,7 +144,7 @@ class VoiceStore:
         clips: dict[str, _Clip] = {}
         problems: dict[str, str] = {}
         for clip in _clips(self._folder):
-            name = _normal(clip.path.stem)
+            name = normal_name(clip.path.stem)
             reason = self._inspect(clip, name)
             if reason is None and name in clips:
                 reason = f"{clips[name].path.name} already makes the voice {name!r}"
@@ -166,8 +160,8 @@ class VoiceStore:
             if clip in self._findings:
                 return self._findings[clip]
         reason = None
-        if not _SAFE_NAME.fullmatch(name):
-            reason = "its name must be 1 to 64 letters, digits, spaces and . _ -"
+        if not is_voice_name(name):
+            reason = f"its name must be {NAME_RULE}"
         else:
             try:
                 audio_info(clip.path)
@@ -183,6 +177,27 @@ class VoiceStore:
             self._findings[clip] = reason
         if reason is not None:
             logger.warning("{} makes no voice: {}", clip.path.name, reason)
+
+
+def prepare_voice(converter: Converter, name: str, clip: Path, kept: Path | None) -> Voice:
+    """Return the voice kept at ``kept``, or make it of ``clip`` and keep it there.
+
+    Raises:
+        ValueError: The clip makes no voice; the message says why.
+    """
+    if kept is not None and kept.is_file():
+        try:
+            return replace(load_voice(kept), name=name)
+        except ValueError as error:
+            logger.info("voice {} is made anew: {}", name, error)
+    audio, sample_rate = read_audio(clip)
+    voice = converter.make_voice(name, audio, sample_rate)
+    if kept is not None:
+        try:
+            save_voice(kept, voice)
+        except OSError as error:
+            logger.warning("voice {} is not kept for the next start: {}", name, error)
+    return voice
 
 
 def save_voice(path: Path, voice: Voice) -> None:
@@ -242,6 +257,11 @@ def _precedence(clip: _Clip) -> tuple[str, int, str]:
     return clip.path.stem, SUFFIXES.index(clip.path.suffix.lower()), clip.path.name
 
 
-def _normal(name: str) -> str:
+def is_voice_name(name: str) -> bool:
+    """Tell whether a voice may be called ``name``."""
+    return _SAFE_NAME.fullmatch(name) is not None
+
+
+def normal_name(name: str) -> str:
     """Return ``name`` composed: some file systems take accents off their letters."""
     return unicodedata.normalize("NFC", name)

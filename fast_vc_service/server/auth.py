@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import secrets
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 MAX_DELAYED = 64
@@ -14,6 +18,7 @@ MAX_DELAYED = 64
 cannot fill the connection cap. Keys are long enough not to be guessed at any rate."""
 
 _SHA256_PREFIX = "sha256:"
+_TOKEN_PREFIX = "fvt_"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +29,13 @@ class KeyEntry:
         name: Who uses it; the only part that may be logged.
         key: The key, or ``sha256:`` and the hex digest of its UTF-8 bytes.
         max_sessions: Live sessions it may hold; None means no limit.
+        admin: Whether it may see and remove what other keys have made.
     """
 
     name: str
     key: str = field(repr=False)
     max_sessions: int | None = None
+    admin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +45,66 @@ class KeyIdentity:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and with what.
+
+    Attributes:
+        identity: Whose key or token it was; None on a service without keys.
+        admin: Whether what belongs to others is theirs to see and to remove.
+        by_token: They presented a token: it stands for its key, but makes no further tokens.
+    """
+
+    identity: KeyIdentity | None = None
+    admin: bool = False
+    by_token: bool = False
+
+    @property
+    def owner(self) -> str | None:
+        """Name that what they make is kept under; None is everybody's."""
+        return None if self.identity is None or self.admin else self.identity.name
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Stands for a key for a short time, so that a browser need not know the key.
+
+    Attributes:
+        text: What the browser presents instead of the key.
+        expires_at: Seconds since the epoch.
+    """
+
+    text: str = field(repr=False)
+    expires_at: float
+
+
 class KeyRing:
     """All configured keys; used on the event loop only.
+
+    Tokens are signed with a secret of this object: they end with the process.
 
     Args:
         entries: The keys; without any, everybody is let in.
         failure_delay_s: How long :meth:`delay_failure` waits.
+        token_s: How long a token is good for.
 
     Raises:
         ValueError: A key is empty, a digest is none, or a name or key comes twice.
     """
 
-    def __init__(self, entries: Sequence[KeyEntry] = (), *, failure_delay_s: float = 0.5) -> None:
+    def __init__(
+        self,
+        entries: Sequence[KeyEntry] = (),
+        *,
+        failure_delay_s: float = 0.5,
+        token_s: float = 300.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.token_s = token_s
+        self._clock = clock
+        self._secret = secrets.token_bytes(32)
         self._digests: dict[KeyIdentity, bytes] = {}
+        self._admins: set[KeyIdentity] = set()
         self._max_sessions: dict[KeyIdentity, int | None] = {}
         self._live: Counter[KeyIdentity] = Counter()
         self._failure_delay_s = failure_delay_s
@@ -64,18 +118,50 @@ class KeyRing:
         return bool(self._digests)
 
     def check(self, presented: str | None) -> KeyIdentity | None:
-        """Return whose key ``presented`` is; None when it is nobody's.
+        """Return whose key or token ``presented`` is; None when it is nobody's."""
+        caller = self.caller(presented)
+        return None if caller is None else caller.identity
+
+    def caller(self, presented: str | None) -> Caller | None:
+        """Return who presents this key or token; None when it is nobody's.
 
         Takes the same time for every wrong or right key: digests are compared, all of them.
         """
         if presented is None:
             return None
+        if presented.startswith(_TOKEN_PREFIX):
+            holder = self._read(presented.removeprefix(_TOKEN_PREFIX))
+            if holder is not None:
+                return Caller(holder, by_token=True)
         digest = _digest(presented)
         found = None
         for identity, known in self._digests.items():
             if hmac.compare_digest(known, digest):
                 found = identity
-        return found
+        return None if found is None else Caller(found, admin=found in self._admins)
+
+    def issue(self, identity: KeyIdentity) -> Token:
+        """Make a token that stands for the key of ``identity``, but never for an admin's rights."""
+        expires_at = float(round(self._clock() + self.token_s))
+        body = f"{expires_at:.0f}:{identity.name}".encode()
+        text = b".".join(urlsafe_b64encode(part).rstrip(b"=") for part in (body, self._sign(body)))
+        return Token(_TOKEN_PREFIX + text.decode(), expires_at)
+
+    def _read(self, text: str) -> KeyIdentity | None:
+        """Return whom a token (without its prefix) stands for; None when it is none, or is over."""
+        try:
+            body, signature = (
+                urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in text.split(".")
+            )
+        except (ValueError, Base64Error):
+            return None
+        if not hmac.compare_digest(self._sign(body), signature):
+            return None
+        expires_at, _, name = body.decode().partition(":")
+        return KeyIdentity(name) if self._clock() < float(expires_at) else None
+
+    def _sign(self, body: bytes) -> bytes:
+        return hmac.digest(self._secret, body, "sha256")
 
     def acquire(self, identity: KeyIdentity | None) -> bool:
         """Count a session of ``identity``; False when it has all it may hold.
@@ -123,6 +209,8 @@ class KeyRing:
                     f"and {entry.name!r}"
                 )
         self._digests[identity] = digest
+        if entry.admin:
+            self._admins.add(identity)
         self._max_sessions[identity] = entry.max_sessions
 
 

@@ -1,4 +1,4 @@
-"""The HTTP routes: health, version, metrics, performance report.
+"""The HTTP application: health, version, metrics, performance report, and the routes beside them.
 
 Every error has the shape of :mod:`fast_vc_service.server.problems`. With keys configured, all
 routes but the health ones and ``/version`` need one. Nothing here loads anything from another host:
@@ -21,12 +21,17 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from fast_vc_service import __version__
+from fast_vc_service.engine.catalogue import VoiceCatalogue
 from fast_vc_service.lifecycle import ServiceState
-from fast_vc_service.server.auth import KeyRing, bearer
+from fast_vc_service.server.access import key_check
+from fast_vc_service.server.auth import KeyRing
 from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.server.metrics import CONTENT_TYPE, Watched
 from fast_vc_service.server.page import PageFiles, page_routes
-from fast_vc_service.server.problems import EdgeCode, problem, respond
+from fast_vc_service.server.problems import EdgeCode, Problem, ProblemError, problem, respond
+from fast_vc_service.server.token_routes import token_routes
+from fast_vc_service.server.voice_models import ClipLimits
+from fast_vc_service.server.voice_routes import voice_routes
 from fast_vc_service.sessions.errors import ErrorCode
 from fast_vc_service.sessions.observer import Stage
 
@@ -52,6 +57,16 @@ class ServiceView(Watched, Protocol):
     @property
     def observer(self) -> Measurements:
         """The metrics and the performance report."""
+        ...
+
+    @property
+    def voices(self) -> VoiceCatalogue:
+        """The voices sessions may choose from."""
+        ...
+
+    @property
+    def clip_limits(self) -> ClipLimits:
+        """What the clip of a new voice may be."""
         ...
 
 
@@ -159,15 +174,6 @@ class Report(BaseModel):
     )
 
 
-class Problem(BaseModel):
-    """An error, in the shape of the `error` message over WebSocket."""
-
-    type: Literal["error"] = "error"
-    error_code: str
-    message: str
-    details: dict[str, Any]
-
-
 def create_http_app(service: ServiceView, *, lifespan: Lifespan | None = None) -> FastAPI:
     """Return an application with all routes and with errors in one shape."""
     app = FastAPI(
@@ -184,7 +190,7 @@ def create_http_app(service: ServiceView, *, lifespan: Lifespan | None = None) -
     app.include_router(router(service))
     app.include_router(page_routes())
     app.mount("/demo", PageFiles(), name="demo")
-    app.add_exception_handler(_UnauthorizedError, _answer_unauthorized)
+    app.add_exception_handler(ProblemError, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(Exception, _answer_fault)
     return app
@@ -194,11 +200,16 @@ def router(service: ServiceView) -> APIRouter:
     """Return the routes over ``service``; :func:`create_http_app` adds how errors are answered."""
     routes = APIRouter()
     routes.include_router(_open_routes(service))
-    routes.include_router(
-        _keyed_routes(service),
-        dependencies=[Depends(_key_check(service.keys))],
-        responses={401: {"model": Problem, "description": "The key is missing or wrong."}},
-    )
+    for keyed in (
+        _measurement_routes(service),
+        token_routes(service.keys),
+        voice_routes(service.voices, service.clip_limits),
+    ):
+        routes.include_router(
+            keyed,
+            dependencies=[Depends(key_check(service.keys))],
+            responses={401: {"model": Problem, "description": "The key is missing or wrong."}},
+        )
     return routes
 
 
@@ -253,7 +264,7 @@ def _open_routes(service: ServiceView) -> APIRouter:
     return routes
 
 
-def _keyed_routes(service: ServiceView) -> APIRouter:
+def _measurement_routes(service: ServiceView) -> APIRouter:
     routes = APIRouter(tags=["measurements"])
 
     @routes.get(
@@ -304,32 +315,10 @@ def _uptime_s(service: ServiceView) -> float:
     return round(max(time.time() - service.started_at, 0.0), 3)
 
 
-class _UnauthorizedError(Exception):
-    """The key is missing or wrong; its text says what came."""
-
-
-def _key_check(keys: KeyRing) -> Callable[[Request], Any]:
-    async def check(request: Request) -> None:
-        if not keys.required:
-            return
-        presented = bearer(request.scope["headers"])
-        if keys.check(presented) is not None:
-            return
-        if presented is not None:
-            await keys.delay_failure()
-        raise _UnauthorizedError("another key" if presented is not None else "no key")
-
-    return check
-
-
-async def _answer_unauthorized(_request: Request, error: Exception) -> Response:
-    body = problem(
-        ErrorCode.AUTH_FAILED,
-        "the API key is missing or wrong",
-        expected="a configured key in the header Authorization: Bearer KEY",
-        got=str(error),
-    )
-    return respond(401, body, {"www-authenticate": 'Bearer realm="fast-vc-service"'})
+async def _answer_problem(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, ProblemError):
+        raise TypeError(f"expected a ProblemError, got {type(error).__name__}")
+    return respond(error.status, error.body, error.headers)
 
 
 async def _answer_http_error(_request: Request, error: Exception) -> Response:

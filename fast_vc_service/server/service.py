@@ -13,9 +13,11 @@ from typing import Protocol
 from loguru import logger
 
 from fast_vc_service.engine.build import Engine
+from fast_vc_service.engine.catalogue import VoiceCatalogue
 from fast_vc_service.lifecycle import ServiceState
 from fast_vc_service.server.auth import KeyRing
 from fast_vc_service.server.measurements import Measurements
+from fast_vc_service.server.voice_models import ClipLimits
 from fast_vc_service.sessions.session import SessionLimits
 
 FINISH_S = 3.0
@@ -78,6 +80,7 @@ class Service:
     session_limits: SessionLimits
     recording: Recording
     observer: Measurements
+    clip_limits: ClipLimits = field(default_factory=ClipLimits)
     on_state: Callable[[ServiceState], None] = lambda _state: None
     started_at: float = field(default_factory=time.time)
     _state: ServiceState = "starting"
@@ -93,6 +96,11 @@ class Service:
     def engine_name(self) -> str:
         """Name of the engine."""
         return self.engine.name
+
+    @property
+    def voices(self) -> VoiceCatalogue:
+        """The voices sessions may choose from."""
+        return self.engine.voices
 
     @property
     def live_sessions(self) -> int:
@@ -127,6 +135,7 @@ class Service:
         await self._make_voices()
 
     async def _make_voices(self) -> None:
+        await asyncio.to_thread(self.voices.sweep)
         for name in self.engine.voices.names():
             if self._state != "ready":
                 return

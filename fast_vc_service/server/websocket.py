@@ -114,6 +114,7 @@ class Connection:
         self._stuck = False
         self._gone = False
         self._writer: asyncio.Task[None] | None = None
+        self._owner: str | None = None
 
     async def run(self) -> None:
         """Serve the connection; returns when it is closed."""
@@ -138,6 +139,7 @@ class Connection:
         await self._send({"type": "websocket.accept"})
         message = await self._first_message()
         start, identity = await self._authenticate(message)
+        self._owner = identity.name if identity is not None else None
         if not self._service.keys.acquire(identity):
             raise SessionError(
                 ErrorCode.BUSY,
@@ -266,13 +268,13 @@ class Connection:
                 f"the clip of voice {name!r} makes no voice: {error}",
                 expected="one of details.available",
                 got=name,
-                available=self._service.engine.voices.names(),
+                available=self._service.engine.voices.names(self._owner),
             ) from error
 
     async def _lookup_voice(self, name: str) -> Voice:
         voices = self._service.engine.voices
-        made = voices.made(name)
-        return made if made is not None else await asyncio.to_thread(voices.get, name)
+        made = voices.made(name, self._owner)
+        return made if made is not None else await asyncio.to_thread(voices.get, name, self._owner)
 
     def _recorder(self, start: Start, stream: Stream) -> Recorder | None:
         recording = self._service.recording

@@ -69,6 +69,9 @@ class ApiKey(BaseModel):
         description="The key itself, or `sha256:` and the 64 hex digits of its SHA-256."
     )
     max_sessions: int | None = Field(None, ge=1, description="Live sessions it may hold at once.")
+    admin: bool = Field(
+        False, description="Whether it may see and remove what other keys have made."
+    )
 
     @field_validator("key")
     @classmethod
@@ -227,6 +230,9 @@ class Voices(BaseModel):
     models_dir: Path = Field(
         Path("checkpoints"), description="Where models and prepared voices are kept."
     )
+    data_dir: Path = Field(
+        Path("data"), description="Where voices that users add, and jobs, are kept."
+    )
     # Known by these names to everyone who uses the hub, so they carry no prefix.
     hf_endpoint: str | None = Field(
         None,
@@ -257,6 +263,13 @@ class Access(BaseModel):
     )
     allowed_hosts: Texts = Field(
         (), description="Host names clients may use for this service, besides loopback ones."
+    )
+    browser_token_s: int = Field(
+        300,
+        ge=10,
+        le=86_400,
+        description="Seconds for which a token stands for the key it was made with, so that a "
+        "browser need not keep the key.",
     )
     auth_failure_delay_ms: int = Field(
         500, ge=0, le=10_000, description="Milliseconds until a wrong key is answered."
@@ -310,6 +323,41 @@ class Limits(BaseModel):
     )
 
 
+class Uploads(BaseModel):
+    """Voices and files that are sent over HTTP."""
+
+    max_clip_mb: int = Field(
+        10, ge=1, le=1000, description="Megabytes of the clip of an uploaded voice."
+    )
+    max_clip_s: float = Field(
+        120,
+        ge=1,
+        le=3600,
+        description="Seconds of the clip of an uploaded voice; 30 of them are used.",
+    )
+    max_voices: int = Field(
+        50, ge=0, le=10_000, description="Voices that one key may upload; 0 allows no upload."
+    )
+    max_file_mb: int = Field(
+        200, ge=1, le=100_000, description="Megabytes of a file to be converted."
+    )
+    max_file_s: float = Field(
+        3600, ge=1, le=1_000_000, description="Seconds of audio in a file to be converted."
+    )
+    max_jobs: int = Field(
+        20, ge=0, le=10_000, description="Jobs that may wait at the same time, of all keys."
+    )
+    job_retention_h: float = Field(
+        24, gt=0, le=10_000, description="Hours after which a finished job and its files go."
+    )
+    file_workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Files converted at the same time; they yield to live sessions.",
+    )
+
+
 class Records(BaseModel):
     """Recordings and logs: what is written, where, and for how long."""
 
@@ -336,11 +384,11 @@ class Records(BaseModel):
     )
 
 
-GROUPS = (Network, Engine, SeedVc, Voices, Access, Limits, Records)
+GROUPS = (Network, Engine, SeedVc, Voices, Access, Limits, Uploads, Records)
 """The groups in the order the documentation shows them."""
 
 
-class Settings(Network, Engine, SeedVc, Voices, Access, Limits, Records, BaseSettings):
+class Settings(Network, Engine, SeedVc, Voices, Access, Limits, Uploads, Records, BaseSettings):
     """All settings with their effective values; paths are absolute once loaded.
 
     Building one directly reads neither environment nor files; ``load_settings`` does.
@@ -400,7 +448,7 @@ def _in_words(schema: dict[str, Any]) -> str:
         return "true or false"
     if kind == "array":
         named = "$ref" in schema.get("items", {})
-        return "a list of {name, key, max_sessions}" if named else "a list of texts"
+        return "a list of {name, key, max_sessions, admin}" if named else "a list of texts"
     if schema.get("format") == "path":
         return "a path"
     if "pattern" in schema:

@@ -8,6 +8,7 @@ import pytest
 
 from fast_vc_service.server.auth import (
     MAX_DELAYED,
+    Caller,
     KeyEntry,
     KeyIdentity,
     KeyRing,
@@ -153,3 +154,25 @@ def test_bearer(value: bytes, token: str | None) -> None:
 def test_no_header_is_no_token() -> None:
     assert bearer([]) is None
     assert bearer([(b"x-authorization", b"Bearer secret")]) is None
+
+
+def test_a_token_ends_and_cannot_be_forged() -> None:
+    now = 1_000.0
+    keys = KeyRing([KeyEntry("a:b é", "alice-secret")], token_s=60, clock=lambda: now)
+    (identity,) = {keys.check("alice-secret")}
+    assert identity is not None
+    token = keys.issue(identity)
+    assert token.expires_at == 1_060
+    assert token.text not in repr(token)
+    assert keys.caller(token.text) == Caller(identity, by_token=True)
+    for place in range(len("fvt_"), len(token.text)):
+        other = "A" if token.text[place] != "A" else "B"
+        forged = token.text[:place] + other + token.text[place + 1 :]
+        # The last character of base64 may hold bits that mean nothing.
+        if place + 1 not in {len(token.text), token.text.index(".")}:
+            assert keys.caller(forged) is None, place
+    for wrong in ("fvt_", "fvt_.", "fvt_é.x", "fvt_a.b.c", token.text[:-4]):
+        assert keys.caller(wrong) is None
+    assert KeyRing([KeyEntry("a:b é", "alice-secret")]).caller(token.text) is None
+    now = 1_060.0
+    assert keys.caller(token.text) is None

@@ -67,7 +67,7 @@ def test_a_key_may_be_given_as_its_digest(tmp_path: Path) -> None:
         ("[{name: me}]", "api_keys[0].key: expected a text, got nothing"),
         (
             f"[{{name: me, key: {SECRET}, extra: 1}}]",
-            "api_keys[0]: expected name, key, max_sessions, got 'extra'",
+            "api_keys[0]: expected name, key, max_sessions, admin, got 'extra'",
         ),
         (
             f"[{{name: me, key: {SECRET}, max_sessions: 0}}]",
@@ -80,7 +80,7 @@ def test_a_key_may_be_given_as_its_digest(tmp_path: Path) -> None:
         ("[{name: me, key: short}]", "api_keys[0].key: expected at least 8 characters, got 5"),
         ("[{name: me, key: 'sha256:12'}]", "api_keys[0].key: expected 64 hex digits"),
         (SECRET, "api_keys: expected a JSON list"),
-        (f"{{me: {SECRET}}}", "api_keys: expected a list of {name, key, max_sessions}"),
+        (f"{{me: {SECRET}}}", "api_keys: expected a list of {name, key, max_sessions, admin}"),
     ],
 )
 def test_a_wrong_key_is_refused_without_telling_it(

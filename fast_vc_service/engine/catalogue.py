@@ -1,0 +1,262 @@
+"""All voices a service offers: the clips of a folder and what users have added, for each user.
+
+Who is meant by ``owner``: the name of an API key. A user sees the clips of the folder, what was
+added for everybody (owner None) and what their own key has added; an own voice goes before.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fast_vc_service.audio.files import audio_info
+from fast_vc_service.contract import Converter, FloatArray, Voice
+from fast_vc_service.engine.uploaded_voices import UploadedVoices, VoiceExistsError, VoiceRecord
+from fast_vc_service.engine.voice_check import ClipCheck, check_clip
+from fast_vc_service.engine.voices import (
+    NAME_RULE,
+    UnknownVoiceError,
+    VoiceStore,
+    is_voice_name,
+    normal_name,
+    prepare_voice,
+)
+
+
+class UnsuitableClipError(ValueError):
+    """A clip makes no voice.
+
+    Attributes:
+        check: What was found out about it.
+    """
+
+    def __init__(self, check: ClipCheck) -> None:
+        super().__init__("; ".join(check.problems))
+        self.check = check
+
+
+class TooManyVoicesError(ValueError):
+    """An owner has as many voices as one may have."""
+
+
+@dataclass(frozen=True)
+class VoiceEntry:
+    """A voice as it is listed.
+
+    Attributes:
+        name: What sessions choose it by.
+        duration_s: Length of its clip.
+        record: What is known of an added one; None for a clip of the folder.
+        made: Whether it can be used without waiting.
+    """
+
+    name: str
+    duration_s: float
+    record: VoiceRecord | None
+    made: bool
+
+
+class VoiceCatalogue:
+    """Voices for one converter; safe to use from many threads.
+
+    Args:
+        clips: The voices of the folder.
+        uploads: The added ones.
+        converter: Makes the voices.
+        max_a_owner: Voices that one owner may add.
+    """
+
+    def __init__(
+        self,
+        clips: VoiceStore,
+        uploads: UploadedVoices,
+        converter: Converter,
+        max_a_owner: int = 50,
+    ) -> None:
+        self._clips = clips
+        self._uploads = uploads
+        self._converter = converter
+        self._max_a_owner = max_a_owner
+        self._lock = threading.Lock()
+        self._adding = threading.Lock()
+        self._made: dict[tuple[str, str | None], tuple[int, Voice]] = {}
+
+    @property
+    def default(self) -> str:
+        """Name of the voice of those who choose none."""
+        return self._clips.default
+
+    def names(self, owner: str | None = None) -> list[str]:
+        """List what ``owner`` may choose from, sorted."""
+        added = {record.name for record in self._visible(owner)}
+        return sorted(added.union(self._clips.names()))
+
+    def problems(self) -> dict[str, str]:
+        """Return why clips of the folder make no voice, by file name."""
+        return self._clips.problems()
+
+    def made(self, name: str, owner: str | None = None) -> Voice | None:
+        """Return the voice if it was made before; asks the disk no more than whether it is there.
+
+        A voice that was removed, or removed and added anew, is not returned.
+        """
+        name = normal_name(name)
+        record = self._find(name, owner)
+        if record is None:
+            return self._clips.made(name)
+        with self._lock:
+            known = self._made.get((name, record.owner))
+        return known[1] if known is not None and known[0] == self._uploads.stamp(record) else None
+
+    def get(self, name: str, owner: str | None = None) -> Voice:
+        """Return a voice; its first use takes as long as reading the clip and making it does.
+
+        Raises:
+            UnknownVoiceError: ``owner`` has no such voice to choose from.
+            ValueError: Found just now: its clip cannot make a voice; the message says why.
+        """
+        name = normal_name(name)
+        made = self.made(name, owner)
+        if made is not None:
+            return made
+        record = self._find(name, owner)
+        if record is None:
+            try:
+                return self._clips.get(name)
+            except UnknownVoiceError as error:
+                raise UnknownVoiceError(name, self.names(owner)) from error
+        kept = self._uploads.features(record, self._converter.family)
+        stamp = self._uploads.stamp(record)
+        voice = prepare_voice(self._converter, name, self._uploads.clip(record), kept)
+        self._keep(record, stamp, voice)
+        return voice
+
+    def entries(self, owner: str | None, *, everyone: bool = False) -> list[VoiceEntry]:
+        """List voices: the folder's, then added ones, each by name.
+
+        Args:
+            owner: Whose list it is.
+            everyone: Also what others have added, for whoever looks after the service.
+        """
+        records = self._uploads.records() if everyone else self._visible(owner)
+        listed = [self._clip_entry(name, clip) for name, clip in self._clips.clips().items()]
+        records = sorted(records, key=lambda record: (record.name, record.owner or ""))
+        return listed + [self._added_entry(record) for record in records]
+
+    def entry(self, name: str, owner: str | None) -> VoiceEntry:
+        """Return what is known of one voice.
+
+        Raises:
+            UnknownVoiceError: ``owner`` has no such voice to choose from.
+        """
+        name = normal_name(name)
+        record = self._find(name, owner)
+        if record is not None:
+            return self._added_entry(record)
+        clip = self._clips.clips().get(name)
+        if clip is None:
+            raise UnknownVoiceError(name, self.names(owner))
+        return self._clip_entry(name, clip)
+
+    def clip(self, name: str, owner: str | None) -> Path:
+        """Return the reference clip of a voice.
+
+        Raises:
+            UnknownVoiceError: ``owner`` has no such voice to choose from.
+        """
+        name = normal_name(name)
+        record = self._find(name, owner)
+        clip = self._uploads.clip(record) if record else self._clips.clips().get(name)
+        if clip is None:
+            raise UnknownVoiceError(name, self.names(owner))
+        return clip
+
+    def add(
+        self,
+        name: str,
+        audio: FloatArray,
+        sample_rate: int,
+        *,
+        owner: str | None = None,
+        description: str | None = None,
+    ) -> VoiceEntry:
+        """Check a clip ``[n]``, make a voice of it and keep it.
+
+        Raises:
+            VoiceExistsError: ``owner`` has a voice of that name to choose from.
+            TooManyVoicesError: ``owner`` has added as many as one may.
+            UnsuitableClipError: The clip makes no voice.
+            ValueError: The name cannot be one.
+            OSError: The voice cannot be written.
+        """
+        name = normal_name(name)
+        if not is_voice_name(name):
+            raise ValueError(f"expected {NAME_RULE}")
+        self._check_room(name, owner)
+        check = check_clip(audio, sample_rate)
+        if check.problems:
+            raise UnsuitableClipError(check)
+        try:
+            voice = self._converter.make_voice(name, audio, sample_rate)
+        except ValueError as error:
+            raise UnsuitableClipError(_with_problem(check, str(error))) from error
+        record = VoiceRecord(name, owner, description, round(time.time(), 3), check)
+        with self._adding:
+            self._check_room(name, owner)
+            self._uploads.add(record, audio, sample_rate, voice)
+        self._keep(record, self._uploads.stamp(record), voice)
+        return self._added_entry(record)
+
+    def remove(self, record: VoiceRecord) -> bool:
+        """Delete an added voice and all that was made of it; False when it was gone already.
+
+        Sessions that speak with it go on doing so.
+        """
+        with self._lock:
+            self._made.pop((record.name, record.owner), None)
+        return self._uploads.remove(record)
+
+    def added(self, name: str, owner: str | None) -> VoiceRecord | None:
+        """Return the voice that exactly ``owner`` has added under ``name``, or None."""
+        return self._uploads.find(normal_name(name), owner)
+
+    def sweep(self) -> None:
+        """Delete what a crash has left of added voices."""
+        self._uploads.sweep()
+
+    def _check_room(self, name: str, owner: str | None) -> None:
+        if self._find(name, owner) is not None or name in self._clips.names():
+            raise VoiceExistsError(
+                f"there is a voice {name!r} already; remove it first or choose another name"
+            )
+        count = sum(record.owner == owner for record in self._uploads.records())
+        if count >= self._max_a_owner:
+            raise TooManyVoicesError(
+                f"expected at most {self._max_a_owner} added voices; remove one first"
+            )
+
+    def _visible(self, owner: str | None) -> list[VoiceRecord]:
+        return [record for record in self._uploads.records() if record.owner in {owner, None}]
+
+    def _find(self, name: str, owner: str | None) -> VoiceRecord | None:
+        return self._uploads.find(name, owner) or self._uploads.find(name, None)
+
+    def _keep(self, record: VoiceRecord, stamp: int | None, voice: Voice) -> None:
+        if stamp is not None:
+            with self._lock:
+                self._made[record.name, record.owner] = (stamp, voice)
+
+    def _added_entry(self, record: VoiceRecord) -> VoiceEntry:
+        with self._lock:
+            made = (record.name, record.owner) in self._made
+        return VoiceEntry(record.name, record.check.duration_s, record, made)
+
+    def _clip_entry(self, name: str, clip: Path) -> VoiceEntry:
+        duration_s = audio_info(clip).duration_s
+        return VoiceEntry(name, round(duration_s, 3), None, self._clips.made(name) is not None)
+
+
+def _with_problem(check: ClipCheck, problem: str) -> ClipCheck:
+    return ClipCheck(**{**vars(check), "problems": (*check.problems, problem)})

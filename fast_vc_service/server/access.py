@@ -1,0 +1,67 @@
+"""Who asks over HTTP, and what they may: the check before every keyed route."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import Request
+
+from fast_vc_service.server.auth import Caller, KeyRing, bearer
+from fast_vc_service.server.limits import is_loopback, parse_authority
+from fast_vc_service.server.problems import EdgeCode, ProblemError
+from fast_vc_service.sessions.errors import ErrorCode
+
+_FORWARDED = {b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"}
+
+
+def key_check(keys: KeyRing) -> Callable[[Request], Awaitable[None]]:
+    """Return the dependency that lets nobody in without a key, and notes who came."""
+
+    async def check(request: Request) -> None:
+        if not keys.required:
+            request.state.caller = Caller()
+            return
+        presented = bearer(request.scope["headers"])
+        caller = keys.caller(presented)
+        if caller is not None:
+            request.state.caller = caller
+            return
+        if presented is not None:
+            await keys.delay_failure()
+        raise ProblemError(
+            401,
+            ErrorCode.AUTH_FAILED,
+            "the API key is missing or wrong",
+            headers={"www-authenticate": 'Bearer realm="fast-vc-service"'},
+            expected="a configured key in the header Authorization: Bearer KEY",
+            got="another key" if presented is not None else "no key",
+        )
+
+    return check
+
+
+def caller_of(request: Request) -> Caller:
+    """Return who asks; after :func:`key_check`."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+def is_local(request: Request) -> bool:
+    """Tell whether the request was made on this machine, and not by a proxy that runs on it."""
+    headers: list[tuple[bytes, bytes]] = request.scope["headers"]
+    if request.client is None or any(name in _FORWARDED for name, _ in headers):
+        return False
+    authority = parse_authority(request.headers.get("host", ""))
+    return (
+        authority is not None and is_loopback(authority.host) and is_loopback(request.client.host)
+    )
+
+
+def may_change(request: Request) -> bool:
+    """Tell whether the caller may add and remove: with a key, else on this machine only."""
+    return caller_of(request).identity is not None or is_local(request)
+
+
+def forbidden(message: str, hint: str) -> ProblemError:
+    """Return the error for what this caller may not do."""
+    return ProblemError(403, EdgeCode.FORBIDDEN, message, hint=hint)

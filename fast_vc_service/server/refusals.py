@@ -1,0 +1,34 @@
+"""Errors that several routes have in common."""
+
+from __future__ import annotations
+
+from fast_vc_service.audio.files import AudioFileError
+from fast_vc_service.audio.untrusted import KINDS, TooLongError
+from fast_vc_service.engine.voices import UnknownVoiceError
+from fast_vc_service.server.problems import EdgeCode, ProblemError
+from fast_vc_service.sessions.errors import ErrorCode
+
+
+def unknown_voice(error: UnknownVoiceError) -> ProblemError:
+    """Return the error for a voice that is not there."""
+    return ProblemError(
+        404,
+        ErrorCode.UNKNOWN_VOICE,
+        "there is no such voice",
+        expected="one of details.available",
+        got=error.name[:64],
+        available=list(error.available),
+    )
+
+
+def unreadable(error: AudioFileError) -> ProblemError:
+    """Return the error for an uploaded file that cannot be used."""
+    if isinstance(error, TooLongError):
+        return ProblemError(413, EdgeCode.TOO_LARGE, "the file is too long", expected=str(error))
+    return ProblemError(
+        415,
+        EdgeCode.UNSUPPORTED_AUDIO,
+        "the file cannot be used",
+        expected=f"a {KINDS} file",
+        got=str(error),
+    )

@@ -1,0 +1,184 @@
+"""Forms with a file in them, read with every limit in force from the first byte on.
+
+The framework would spool a body of any size to the disk before a route could look at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from fast_vc_service.server.problems import EdgeCode, ProblemError
+
+STALLED_S = 30.0
+"""How long a client may send nothing before its upload is given up."""
+
+MAX_FIELDS = 16
+MAX_FIELD_BYTES = 16 * 1024
+_MARGIN_BYTES = 64 * 1024
+_COPY_BYTES = 1 << 20
+_SHOWN_CHARS = 60
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A form with one file.
+
+    Attributes:
+        fields: Its texts by name.
+        path: The file on the disk, gone when the upload is.
+        filename: What the client calls it; for people only, never a path.
+    """
+
+    fields: dict[str, str]
+    path: Path
+    filename: str
+
+
+@asynccontextmanager
+async def receive_upload(
+    request: Request, *, file_field: str, fields: frozenset[str], max_bytes: int
+) -> AsyncIterator[Upload]:
+    """Read a ``multipart/form-data`` body with a file and texts.
+
+    Args:
+        request: Its body is not read yet.
+        file_field: Name of the part that is the file.
+        fields: Names of the parts that are texts.
+        max_bytes: Largest file.
+
+    Raises:
+        ProblemError: The body is no such form, is too large, or stops coming.
+    """
+    form = await _read_form(request, max_bytes)
+    try:
+        texts, part = _sort(form, file_field, fields)
+        if (part.size or 0) > max_bytes:
+            raise _too_large(max_bytes)
+        with tempfile.TemporaryDirectory(prefix="fast-vc-") as folder:
+            path = Path(folder) / "upload"
+            await asyncio.to_thread(_copy, part, path)
+            yield Upload(texts, path, _shown_name(part.filename))
+    finally:
+        await form.close()
+
+
+async def _read_form(request: Request, max_bytes: int) -> FormData:
+    content_type = request.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
+        raise invalid(
+            "the body is no form",
+            expected="multipart/form-data",
+            got=content_type[:_SHOWN_CHARS] or "no Content-Type",
+            status=415,
+        )
+    limit = max_bytes + _MARGIN_BYTES
+    told = request.headers.get("content-length", "")
+    if told.isdigit() and int(told) > limit:
+        raise _too_large(max_bytes)
+    parser = MultiPartParser(
+        request.headers,
+        _bounded(request, limit, max_bytes),
+        max_files=1,
+        max_fields=MAX_FIELDS,
+        max_part_size=MAX_FIELD_BYTES,
+    )
+    try:
+        return await parser.parse()
+    except MultiPartException as error:
+        raise invalid(
+            "the form cannot be read", expected="one file and a few short texts", got=error.message
+        ) from error
+    except (KeyError, UnicodeDecodeError, LookupError) as error:
+        raise invalid(
+            "the form cannot be read", expected="multipart/form-data with a boundary, in UTF-8"
+        ) from error
+
+
+async def _bounded(request: Request, limit: int, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    received = 0
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(STALLED_S):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            raise ProblemError(
+                408,
+                EdgeCode.UPLOAD_STALLED,
+                "the upload has stopped",
+                expected=f"a part of the body at least every {STALLED_S:g} s",
+                headers={"connection": "close"},
+            ) from None
+        if chunk is None:
+            return
+        received += len(chunk)
+        if received > limit:
+            raise _too_large(max_bytes)
+        yield chunk
+
+
+def _sort(
+    form: FormData, file_field: str, fields: frozenset[str]
+) -> tuple[dict[str, str], UploadFile]:
+    texts: dict[str, str] = {}
+    part: UploadFile | None = None
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile) != (name == file_field) or name not in fields | {
+            file_field
+        }:
+            raise invalid(
+                f"the form has a part {name[:_SHOWN_CHARS]!r} that is not expected here",
+                expected=f"a file {file_field!r} and the texts {', '.join(sorted(fields))}",
+                field=name[:_SHOWN_CHARS],
+            )
+        if name in texts:
+            raise invalid(f"the form has {name!r} twice", field=name)
+        if isinstance(value, UploadFile):
+            part = value
+        else:
+            texts[name] = value
+    if part is None:
+        raise invalid(
+            f"the form has no file {file_field!r}",
+            expected=f"a file in the part {file_field!r}",
+            field=file_field,
+        )
+    return texts, part
+
+
+def invalid(message: str, *, status: int = 400, **details: Any) -> ProblemError:
+    """Return the error for a request that is wrong in itself; ``details`` may name ``field``."""
+    return ProblemError(status, EdgeCode.INVALID_REQUEST, message, **details)
+
+
+def _too_large(max_bytes: int) -> ProblemError:
+    return ProblemError(
+        413,
+        EdgeCode.TOO_LARGE,
+        "the file is too large",
+        expected=f"at most {max_bytes} bytes",
+        headers={"connection": "close"},
+    )
+
+
+def _copy(part: UploadFile, path: Path) -> None:
+    part.file.seek(0)
+    with path.open("wb") as file:
+        while chunk := part.file.read(_COPY_BYTES):
+            file.write(chunk)
+
+
+def _shown_name(name: str | None) -> str:
+    """Return the last part of a client's file name, without what a terminal or header trips on."""
+    last = (name or "").replace("\\", "/").rpartition("/")[2]
+    return "".join(char for char in last if char.isprintable())[:100] or "audio"
