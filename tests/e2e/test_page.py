@@ -78,7 +78,7 @@ def test_what_is_played_is_what_was_spoken_without_gaps_and_as_late_as_shown(
 ) -> None:
     """With an engine that returns its input, so that both can be laid over each other."""
     for _ in range(TRIES):
-        visitor = visit(passthrough)
+        visitor = visit(passthrough, ears=True)
         visitor.page.click("#start")
         visitor.wait_for("live")
         visitor.page.wait_for_timeout(9_000)
@@ -112,7 +112,7 @@ def test_what_is_played_is_what_was_spoken_without_gaps_and_as_late_as_shown(
 def test_the_own_voice_is_heard_on_demand_marked_and_in_its_own_pitch(
     world: RunningService, visit: Callable[..., Visitor]
 ) -> None:
-    visitor = visit(world)
+    visitor = visit(world, ears=True)
     visitor.page.check("input[value=soprano]", force=True)
     visitor.page.check("input[value=own]", force=True)
     assert "your own voice" in visitor.text("#own-banner")
@@ -134,7 +134,7 @@ def test_the_own_voice_is_heard_on_demand_marked_and_in_its_own_pitch(
 def test_a_live_voice_is_changed(
     world: RunningService, visit: Callable[..., Visitor], tmp_path: Path, encoding: str
 ) -> None:
-    visitor = visit(world)
+    visitor = visit(world, ears=True)
     visitor.page.check("input[value=soprano]", force=True)
     visitor.page.evaluate(f"document.getElementById('encoding').value = '{encoding}'")
     visitor.page.click("#start")
