@@ -142,7 +142,7 @@ def test_a_live_voice_is_changed(
     visitor.page.wait_for_timeout(6_000)
     visitor.page.click("#start")
     visitor.wait_for("idle")
-    assert encoding in visitor.text("#stream")
+    assert encoding in visitor.text("#stream").upper()
     mic, out, rate = visitor.heard()
     assert median_f0_hz(out, rate) > 1.3 * median_f0_hz(mic, rate)
     own, own_rate = read_audio(visitor.download("#input-download", tmp_path / "own.wav"))

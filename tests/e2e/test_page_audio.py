@@ -32,11 +32,12 @@ async ([rateIn, rateOut, chunk]) => {
 """
 
 PLAY = """
-async ({ rate, blockS, blocks, arrivals, endAtS }) => {
+async ({ rate, blockS, firstS, blocks, arrivals, endAtS, headStartS }) => {
   const { JitterBuffer } = await import("/demo/audio/jitter-buffer.js");
   const out = 48000;
-  const buffer = new JitterBuffer(rate, out);
+  const buffer = new JitterBuffer(rate, out, headStartS);
   const length = Math.round(blockS * rate);
+  const missing = Math.round((blockS - firstS) * rate);
   const tone = (i) => 0.5 * Math.sin((2 * Math.PI * 300 * i) / rate);
   const played = [];
   const quantum = new Float32Array(128);
@@ -45,7 +46,8 @@ async ({ rate, blockS, blocks, arrivals, endAtS }) => {
   for (let k = 0; (k * 128) / out < endAtS; k++) {
     const now = (k * 128) / out;
     while (next < blocks && arrivals[next] <= now) {
-      buffer.add(Float32Array.from({ length }, (_, i) => tone(next * length + i)), now);
+      const block = Float32Array.from({ length }, (_, i) => tone(next * length + i));
+      buffer.add(next === 0 ? block.subarray(missing) : block, now);
       next += 1;
       if (next === blocks) buffer.end();
     }
@@ -85,16 +87,25 @@ def page() -> Iterator[Page]:
         yield opened
 
 
-def play(page: Page, arrivals: list[float], *, block_s: float = 0.2, tail_s: float = 2) -> Any:
+def play(
+    page: Page,
+    arrivals: list[float],
+    *,
+    block_s: float = 0.2,
+    first_s: float | None = None,
+    head_start_s: float = 0,
+) -> Any:
     """Play blocks that arrive at ``arrivals``, in seconds, from a clock that never waits."""
     return page.evaluate(
         PLAY,
         {
             "rate": 24000,
             "blockS": block_s,
+            "firstS": block_s if first_s is None else first_s,
+            "headStartS": head_start_s,
             "blocks": len(arrivals),
             "arrivals": arrivals,
-            "endAtS": arrivals[-1] + tail_s,
+            "endAtS": arrivals[-1] + 2,
         },
     )
 
@@ -126,6 +137,15 @@ def test_even_arrivals_are_played_whole_and_soon(page: Page) -> None:
     assert run["trace"][5]["lagS"] == pytest.approx(1.04, abs=0.02), "40 ms after the first came"
     assert run["trace"][6]["lagS"] < 1.035, "and less once the arrivals proved even"
     assert run["jump"] < 0.025, "no click"
+
+
+def test_a_short_first_block_is_waited_for_longer(page: Page) -> None:
+    """Output starts at the input's first sample: the delay is missing from its first block."""
+    arrivals = [1 + 0.2 * k for k in range(30)]
+    run = play(page, arrivals, first_s=0.13, head_start_s=0.07)
+    assert run["underruns"] == 0
+    assert run["loud"] == pytest.approx(30 * 0.2 - 0.07, abs=0.05)
+    assert run["trace"][6]["lagS"] < 1.11
 
 
 def test_uneven_arrivals_are_learnt_from(page: Page) -> None:

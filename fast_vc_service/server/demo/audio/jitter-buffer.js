@@ -12,6 +12,7 @@ import { Resampler } from "./resampler.js";
 
 const WINDOW_S = 8;
 const START_MARGIN_S = 0.04;
+const SETTLED_AFTER_S = 2;
 const MARGIN_S = 0.015;
 const FADE_S = 0.005;
 const DEAD_BAND_S = 0.008;
@@ -22,8 +23,10 @@ export class JitterBuffer {
   /**
    * @param {number} rateIn Hz of the stream
    * @param {number} rateOut Hz of the output
+   * @param {number} [headStartS] how much later than the first piece the others are to be expected
    */
-  constructor(rateIn, rateOut) {
+  constructor(rateIn, rateOut, headStartS = 0) {
+    this._headStartS = headStartS;
     this._rateIn = rateIn;
     this._rateOut = rateOut;
     this._resampler = new Resampler(rateIn, rateOut);
@@ -31,7 +34,8 @@ export class JitterBuffer {
     this._fadeStep = 1 / (FADE_S * rateOut);
     /** @type {{at: number, lag: number}[]} Falling lags: the first is the window's largest. */
     this._arrivals = [];
-    this._firstAt = Infinity;
+    this._firstAt = 0;
+    this._lastAt = 0;
     this._ending = false;
     /** @type {"empty" | "filling" | "playing" | "ended"} */
     this.state = "empty";
@@ -54,8 +58,9 @@ export class JitterBuffer {
 
   /** Seconds between a place of the stream and its playing that the arrivals ask for. */
   get wantedLagS() {
-    const settled = this._lastAt - this._firstAt > 2;
-    return (this._arrivals[0]?.lag ?? 0) + (settled ? MARGIN_S : START_MARGIN_S);
+    const seen = this._arrivals[0]?.lag ?? 0;
+    if (this._lastAt - this._firstAt > SETTLED_AFTER_S) return seen + MARGIN_S;
+    return Math.max(seen, this._firstAt + this._headStartS) + START_MARGIN_S;
   }
 
   /**

@@ -18,7 +18,7 @@ class Playback extends AudioWorkletProcessor {
       else if (data.type === "end") this._buffer?.end();
       else if (data.type === "close") this._closed = true;
       else if (data.type === "start") {
-        this._buffer = new JitterBuffer(data.rate, sampleRate);
+        this._buffer = new JitterBuffer(data.rate, sampleRate, data.headStartS);
         this._ended = false;
       }
     };

@@ -50,6 +50,8 @@ export class VoiceClient extends EventTarget {
     this._ended = false;
     /** @type {ServiceError | null} */
     this._error = null;
+    /** @type {Promise<void> | null} Set once the service said that all is sent. */
+    this._finishing = null;
     /** @type {{resolve: (stats: Stats) => void, reject: (error: Error) => void} | null} */
     this._completion = null;
   }
@@ -170,7 +172,9 @@ export class VoiceClient extends EventTarget {
           this._take(message);
         }
       };
-      socket.onclose = () => {
+      socket.onclose = async () => {
+        // The last audio may still be in the decoder.
+        await this._finishing;
         const before = this.ready === null;
         this._error ??= before
           ? new ServiceError("UNREACHABLE", "the service cannot be reached")
@@ -178,7 +182,7 @@ export class VoiceClient extends EventTarget {
         reject(this._error);
         this._completion?.reject(this._error);
         this._shut();
-        if (!before) this._tell("close", this._complete ? null : this._error);
+        if (!before) this._tell("close", this._finishing ? null : this._error);
       };
     });
   }
@@ -208,7 +212,7 @@ export class VoiceClient extends EventTarget {
         this._fail(new ServiceError(message.error_code, message.message, message.details ?? {}));
         break;
       case "complete":
-        this._finish(message.stats);
+        this._finishing = this._finish(message.stats);
         break;
       case "going_away":
         this._tell("goingaway", message);
@@ -223,7 +227,6 @@ export class VoiceClient extends EventTarget {
 
   /** @param {Stats} stats */
   async _finish(stats) {
-    this._complete = true;
     await this._decoder?.flush();
     this._completion?.resolve(stats);
   }

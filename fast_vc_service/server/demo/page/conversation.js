@@ -174,6 +174,7 @@ export class Conversation extends EventTarget {
 
   /** The session is open: capture from now on. @param {VoiceClient} client */
   _begin(client) {
+    const ready = /** @type {import("../client/client.d.ts").Ready} */ (client.ready);
     const graph = /** @type {Graph} */ (this.graph);
     this.input ??= new Recording(client.sampleRate);
     this.output ??= new Recording(client.sampleRateOut);
@@ -185,7 +186,12 @@ export class Conversation extends EventTarget {
     this._meter = null;
     this._silencedBefore = this.silencedMs;
     this._underrunsBefore = this.underruns;
-    graph.playback.port.postMessage({ type: "start", rate: client.sampleRateOut });
+    graph.playback.port.postMessage({
+      type: "start",
+      rate: client.sampleRateOut,
+      // The first output is shorter than a block by the delay that was cut from its start.
+      headStartS: (ready.delay_ms % ready.block_ms) / 1e3,
+    });
     graph.capture.port.postMessage({ type: "start", rate: client.sampleRate });
     if (this._fileBuffer) {
       const buffer = this._fileBuffer;

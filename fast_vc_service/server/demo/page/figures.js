@@ -41,9 +41,9 @@ export function showFigures(figures, now = false) {
   }
   byId("silenced").textContent = `${Math.round(figures.silencedMs)} ms`;
   byId("underruns").textContent = String(figures.underruns);
-  byId("stream").textContent = [figures.encoding, figures.sampleRate && `${figures.sampleRate} Hz`]
-    .filter(Boolean)
-    .join(" · ");
+  const coded = figures.encoding === "OPUS" ? "Opus" : figures.encoding;
+  const rate = figures.sampleRate && `${figures.sampleRate / 1e3} kHz`;
+  byId("stream").textContent = [coded, rate].filter(Boolean).join(" · ") || "–";
   byId("computing").textContent = figures.stats
     ? `${Math.round(figures.stats.latency_p95_ms)} ms`
     : "–";

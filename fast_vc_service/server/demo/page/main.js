@@ -64,6 +64,9 @@ async function start() {
     showFigures(/** @type {CustomEvent} */ (event).detail),
   );
   talk.addEventListener("finished", () => finished(talk));
+  document.body.classList.add("begun");
+  byId("input-name").textContent = fromFile ? byId("file-name").textContent : "";
+  showVoice();
   talk.setVolume(Number(byId("volume").value));
   talk.listenToOwn(chosen("listen") === "own");
   try {
@@ -184,6 +187,10 @@ function showSource() {
   byId("file-panel").hidden = !fromFile;
 }
 
+function showVoice() {
+  byId("output-name").textContent = voices.chosen;
+}
+
 function showPitch() {
   const value = Number(byId("pitch").value);
   const signed = `${value > 0 ? "+" : value < 0 ? "−" : ""}${Math.abs(value)}`;
@@ -236,7 +243,10 @@ function wire() {
   for (const radio of document.querySelectorAll('input[name="listen"]')) {
     radio.addEventListener("change", showListening);
   }
-  voices.addEventListener("change", () => conversation?.update({ voice: voices.chosen }));
+  voices.addEventListener("change", () => {
+    conversation?.update({ voice: voices.chosen });
+    showVoice();
+  });
   byId("pitch").oninput = showPitch;
   byId("pitch").onchange = () =>
     conversation?.update({ pitchShift: Number(byId("pitch").value) });

@@ -117,7 +117,7 @@ export class Voices extends EventTarget {
     byId("voice-limits").textContent = text("voiceLimits", {
       min: limits?.min_clip_s ?? 1,
       max: limits?.max_clip_s ?? 120,
-      mb: Math.floor((limits?.max_clip_bytes ?? 10 << 20) / (1 << 20)),
+      mb: Math.floor((limits?.max_clip_bytes ?? 1e7) / 1e6),
     });
     byId("voice-error").textContent = "";
     byId("voice-dialog").showModal();
