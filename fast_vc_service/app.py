@@ -17,12 +17,14 @@ from fastapi import FastAPI
 from loguru import logger
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fast_vc_service.contract import SAMPLE_RATE_IN
-from fast_vc_service.engine.build import build_engine, seedvc_source
+from fast_vc_service.contract import SAMPLE_RATE_IN, Converter
+from fast_vc_service.engine.build import build_converter, build_engine, seedvc_source
 from fast_vc_service.errors import SettingsError
 from fast_vc_service.lifecycle import ServiceInfoFile, ServiceState
 from fast_vc_service.server.auth import KeyEntry, KeyRing
 from fast_vc_service.server.http import create_http_app
+from fast_vc_service.server.jobs.models import FileLimits
+from fast_vc_service.server.jobs.work import FileWork
 from fast_vc_service.server.limits import ConnectionLimits
 from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.server.metrics import Metrics
@@ -70,6 +72,15 @@ def build_service(
         seedvc=seedvc_source(settings),
         on_step=observer.step,
     )
+
+    def file_converter() -> Converter:
+        return build_converter(
+            settings.engine,
+            device=settings.device,
+            geometry="file",
+            seedvc=seedvc_source(settings),
+        )
+
     service = Service(
         engine=engine,
         keys=KeyRing(
@@ -91,9 +102,14 @@ def build_service(
         session_limits=SessionLimits(settings.max_buffered_ms, settings.late_ms),
         recording=Recording(settings.record, settings.outputs_dir),
         observer=observer,
+        work=FileWork(file_converter, engine.voices.get, settings.file_workers),
         clip_limits=ClipLimits(
             max_clip_bytes=settings.max_clip_mb * 1_000_000, max_clip_s=settings.max_clip_s
         ),
+        file_limits=FileLimits(
+            max_file_bytes=settings.max_file_mb * 1_000_000, max_file_s=settings.max_file_s
+        ),
+        job_retention_s=settings.job_retention_h * 3600.0,
         on_state=on_state,
     )
     metrics.watch(service, engine.converter.block / SAMPLE_RATE_IN)
@@ -115,12 +131,15 @@ def create_app(service: Service, settings: Settings) -> ASGIApp:
         tasks = [
             asyncio.create_task(service.watch()),
             asyncio.create_task(_prune(settings.outputs_dir, settings.recording_retention_days)),
+            asyncio.create_task(service.run_jobs(settings.data_dir / "jobs", settings.max_jobs)),
         ]
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(service.work.stop)
 
     http = create_http_app(service, lifespan=lifespan)
     endpoint = WebSocketEndpoint(service)

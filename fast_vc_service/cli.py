@@ -37,6 +37,8 @@ sessions_app = typer.Typer(no_args_is_help=True, help="Look at recorded sessions
 app.add_typer(sessions_app, name="session")
 models_app = typer.Typer(no_args_is_help=True, help="Download and check published models.")
 app.add_typer(models_app, name="models")
+voices_app = typer.Typer(no_args_is_help=True, help="List, check, add and remove voices.")
+app.add_typer(voices_app, name="voices")
 
 
 class FileFormat(StrEnum):
@@ -439,6 +441,111 @@ def verify(
 
     for line in model_tools.verify(_load(None, None).settings, models):
         typer.echo(line)
+
+
+Owner = Annotated[
+    str | None,
+    typer.Option(help="Name of the API key it belongs to. Default: everybody's.", metavar="NAME"),
+]
+VoiceName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.")]
+
+
+@voices_app.command("list")
+def list_voices(as_json: AsJson = False) -> None:
+    """List all voices: the clips of voices_dir, and those that were added, whoever owns them."""
+    from fast_vc_service import voice_tools
+
+    voices = voice_tools.describe(_load(None, None).settings)
+    if as_json:
+        _print_json({"voices": voices})
+    else:
+        typer.echo(voice_tools.as_text(voices))
+
+
+@voices_app.command("check")
+def check_voices(
+    clips: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio files.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether clips make good voices, and what would make them better.
+
+    Exit status 1: at least one makes none.
+    """
+    from fast_vc_service import voice_tools
+
+    checks = voice_tools.check(_load(None, None).settings, clips)
+    if as_json:
+        _print_json({"clips": checks})
+    else:
+        typer.echo(voice_tools.checks_as_text(checks))
+    raise typer.Exit(1 if any(check["problems"] for check in checks) else 0)
+
+
+@voices_app.command("add")
+def add_voice(
+    *,
+    name: VoiceName,
+    clip: Annotated[Path, typer.Argument(metavar="FILE", help="5 to 30 s of one speaker.")],
+    consent: Annotated[
+        bool,
+        typer.Option("--consent", help="Say that you are the speaker, or the speaker agrees."),
+    ] = False,
+    description: Annotated[str | None, typer.Option(help="A few words.", metavar="TEXT")] = None,
+    owner: Owner = None,
+    engine: Engine = None,
+) -> None:
+    """Make a voice of a clip; a running service has it at once."""
+    from fast_vc_service import voice_tools
+
+    settings = _load(None, None, engine=engine).settings
+    check = voice_tools.add(
+        settings, name, clip, consent=consent, description=description, owner=owner
+    )
+    typer.echo(f"added {name}")
+    for doubt in check["doubts"]:
+        typer.echo(f"{name}: {doubt}", err=True)
+
+
+@voices_app.command("remove")
+def remove_voice(name: VoiceName, owner: Owner = None, yes: Yes = False) -> None:
+    """Remove a voice that was added, with its clip. Clips of voices_dir stay."""
+    from fast_vc_service import voice_tools
+
+    settings = _load(None, None).settings
+    voice_tools.find_added(settings, name, owner)
+    if not yes and not typer.confirm(f"Remove the voice {name!r} with its clip?"):
+        typer.echo("nothing was removed", err=True)
+        raise typer.Exit(1)
+    voice_tools.remove(settings, name, owner)
+    typer.echo(f"removed {name}")
+
+
+@voices_app.command("export")
+def export_voice(
+    name: VoiceName,
+    output: Annotated[
+        Path | None, typer.Option(help="ZIP file to write. Default: NAME.zip.", metavar="FILE")
+    ] = None,
+    owner: Owner = None,
+) -> None:
+    """Write a voice, its clip and description, into one file for another service."""
+    from fast_vc_service import voice_tools
+
+    typer.echo(voice_tools.export(_load(None, None).settings, name, output, owner))
+
+
+@voices_app.command("import")
+def import_voice(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `voices export` wrote.")],
+    name: Annotated[str | None, typer.Option(help="Another name for it.", metavar="NAME")] = None,
+    owner: Owner = None,
+    engine: Engine = None,
+) -> None:
+    """Add a voice that another service exported; its clip is checked and made a voice anew."""
+    from fast_vc_service import voice_tools
+
+    settings = _load(None, None, engine=engine).settings
+    typer.echo(f"added {voice_tools.import_(settings, file, name, owner)}")
 
 
 def main() -> None:

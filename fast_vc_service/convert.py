@@ -1,7 +1,6 @@
 """Files in another voice: ``fast-vc convert`` and ``examples/file_conversion``.
 
-A file of any length goes block by block through the same Stream that live sessions use; only the
-resampling at both ends is another (soxr: files take any rate and need no short look-ahead).
+How one file is converted is in :mod:`fast_vc_service.engine.files`; here are many of them.
 """
 
 from __future__ import annotations
@@ -13,40 +12,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 import soundfile
-import soxr
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from fast_vc_service.audio.files import (
-    AudioFileError,
-    AudioInfo,
-    audio_info,
-    iter_audio,
-    read_audio,
-)
-from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, Voice
-from fast_vc_service.engine.build import build_converter, seedvc_source
-from fast_vc_service.engine.stream import Stream
-from fast_vc_service.engine.voices import VoiceStore
+from fast_vc_service.audio.files import AudioFileError, audio_info, read_audio
+from fast_vc_service.contract import Converter, Voice
+from fast_vc_service.engine.build import build_catalogue, build_converter, seedvc_source
+from fast_vc_service.engine.files import FileFormat, convert_blocks, write_blocks
 from fast_vc_service.errors import ConversionError, SettingsError
 from fast_vc_service.settings import Settings
-
-FileFormat = Literal["wav", "flac", "ogg"]
 
 DEFAULT_SOURCE = Path("wavs/sources/low-pitched-male-24k.wav")
 DEFAULT_OUTPUT_DIR = Path("outputs/file_vc")
 
-# MP3 is missing: it pads, so its output would not have the input's duration.
-_CODINGS = {"wav": ("WAV", "PCM_16"), "flac": ("FLAC", "PCM_16"), "ogg": ("OGG", "VORBIS")}
 _SUFFIXES = frozenset(
     f".{name.lower()}" for name in (*soundfile.available_formats(), "aif", "oga", "opus")
 )
-_WAV_LIMIT_BYTES = 2**32 - 4096
-_SAMPLE_BYTES = 2
 
 
 @dataclass(frozen=True)
@@ -153,10 +136,14 @@ def choose_voice(settings: Settings, converter: Converter, request: Request) -> 
         if request.reference is not None:
             audio, sample_rate = read_audio(request.reference)
             return converter.make_voice(request.reference.stem, audio, sample_rate)
-        store = VoiceStore(
-            settings.voices_dir, converter, settings.models_dir / "voices", settings.default_voice
+        voices = build_catalogue(
+            converter,
+            voices_dir=settings.voices_dir,
+            default_voice=settings.default_voice,
+            cache_dir=settings.models_dir / "voices",
+            data_dir=settings.data_dir,
         )
-        return store.get(request.voice or store.default)
+        return voices.get(request.voice or voices.default)
     except (LookupError, ValueError) as error:
         message = str(error.args[0]) if error.args else str(error)
         raise ConversionError(message) from error
@@ -219,7 +206,6 @@ def convert_file(
         output stays behind.
     """
     output = request.output_dir / place.with_name(f"{place.name}.{request.file_format}")
-    part = output.with_name(f".{output.name}.part")
     started = time.perf_counter()
     try:
         if source.is_dir():
@@ -228,20 +214,16 @@ def convert_file(
         if output.exists() and output.samefile(source):
             raise AudioFileError(f"{source}: would be overwritten; choose another --output-dir")
         output.parent.mkdir(parents=True, exist_ok=True)
-        written = 0
-        with _open_output(part, info, request.file_format) as file:
-            for samples in convert_blocks(converter, voice, source, info, request.pitch_shift):
-                file.write(samples)
-                written += len(samples)
-                progress(min(1.0, written / info.frames))
-        part.replace(output)
+        written = write_blocks(
+            convert_blocks(converter, voice, source, info, request.pitch_shift),
+            output,
+            info=info,
+            file_format=request.file_format,
+            progress=progress,
+        )
     except (AudioFileError, soundfile.SoundFileError, OSError) as error:
-        part.unlink(missing_ok=True)
         text = str(error)
         return Converted(source, error=text if str(source) in text else f"{source}: {text}")
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
     elapsed_s = time.perf_counter() - started
     duration_s = written / info.sample_rate
     return Converted(
@@ -252,53 +234,6 @@ def convert_file(
         info.channels,
         elapsed_s,
         elapsed_s / duration_s,
-    )
-
-
-def convert_blocks(
-    converter: Converter, voice: Voice, source: Path, info: AudioInfo, pitch_shift: float
-) -> Iterator[FloatArray]:
-    """Yield the converted file ``[n]`` by ``[n]`` at its own rate; in all as long as the file.
-
-    Raises:
-        AudioFileError: The file is broken.
-    """
-    rate = info.sample_rate
-    stream = Stream(converter, rate_in=SAMPLE_RATE_IN, rate_out=SAMPLE_RATE_IN)
-    state = converter.new_state(voice, pitch_shift)
-    resample_in = soxr.ResampleStream(rate, SAMPLE_RATE_IN, 1)
-    resample_out = soxr.ResampleStream(SAMPLE_RATE_IN, rate, 1)
-    received = sent = 0
-
-    def drain(last: bool) -> Iterator[FloatArray]:
-        nonlocal sent
-        pieces = []
-        while (block := stream.take_block()) is not None:
-            pieces.append(stream.accept(converter.step(block[None], [state])[0]))
-        converted = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-        output = resample_out.resample_chunk(converted, last=last)
-        # The resamplers round the length; the count of samples read is what is due.
-        output = np.clip(output[: received - sent], -1.0, 1.0)
-        if last and len(output) < received - sent:
-            output = np.pad(output, (0, received - sent - len(output)))
-        sent += len(output)
-        yield output
-
-    for samples in iter_audio(source):
-        received += len(samples)
-        stream.push(resample_in.resample_chunk(samples))
-        yield from drain(last=False)
-    stream.push(resample_in.resample_chunk(np.zeros(0, np.float32), last=True))
-    stream.end()
-    yield from drain(last=True)
-
-
-def _open_output(path: Path, info: AudioInfo, file_format: FileFormat) -> soundfile.SoundFile:
-    name, subtype = _CODINGS[file_format]
-    if file_format == "wav" and info.frames * _SAMPLE_BYTES > _WAV_LIMIT_BYTES:
-        name = "RF64"
-    return soundfile.SoundFile(
-        path, "w", samplerate=info.sample_rate, channels=1, format=name, subtype=subtype
     )
 
 

@@ -17,3 +17,7 @@ class ServiceError(UserError):
 
 class ConversionError(UserError):
     """A file cannot be converted, or none can."""
+
+
+class VoiceError(UserError):
+    """A voice cannot be added, found, removed, exported or imported."""

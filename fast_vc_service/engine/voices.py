@@ -58,86 +58,34 @@ class _Clip:
     size: int
 
 
-class VoiceStore:
-    """The voices of one folder for one converter; safe to use from many threads.
+class ClipFolder:
+    """The reference clips of a folder; a clip's stem is its voice's name. Safe to use from threads.
 
     Args:
-        folder: Holds reference clips; a clip's stem is its voice's name.
-        converter: Makes the voices.
-        cache_dir: Where made voices are kept between runs; None keeps none.
-        default: Name of the voice for sessions that choose none. Looked up like any other.
+        folder: Holds the clips, and perhaps other things.
     """
 
-    def __init__(
-        self, folder: Path, converter: Converter, cache_dir: Path | None, default: str
-    ) -> None:
-        self.default = default
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._converter = converter
-        self._cache_dir = cache_dir
         self._lock = threading.Lock()
-        self._making: dict[str, threading.Lock] = {}
-        self._voices: dict[str, Voice] = {}
         self._findings: dict[_Clip, str | None] = {}
 
-    def names(self) -> list[str]:
-        """List the voices, sorted; what cannot be one is logged and told by :meth:`problems`."""
-        return sorted(self._survey()[0])
+    def clips(self) -> dict[str, _Clip]:
+        """Return the clip of each voice by name, sorted."""
+        return dict(sorted(self._survey()[0].items()))
 
     def problems(self) -> dict[str, str]:
         """Return why clips of the folder make no voice, by file name."""
         return self._survey()[1]
 
-    def made(self, name: str) -> Voice | None:
-        """Return the voice if it was made before, without touching the disk."""
-        return self._voices.get(normal_name(name))
-
-    def get(self, name: str) -> Voice:
-        """Return a voice; its first use takes as long as reading the clip and making it does.
-
-        A made voice is kept for as long as the store, even if its clip changes.
-
-        Raises:
-            UnknownVoiceError: No clip has this name, or the clip was found to make no voice.
-            ValueError: Found just now: the clip cannot make a voice; the message says why.
-        """
-        name = normal_name(name)
-        made = self._voices.get(name)
-        if made is not None:
-            return made
-        clips, _ = self._survey()
-        clip = clips.get(name)
-        if clip is None:
-            raise UnknownVoiceError(name, sorted(clips))
+    def report(self, clip: _Clip, reason: str | None) -> None:
+        """Note, and log, why ``clip`` makes no voice; it holds until the file changes."""
         with self._lock:
-            making = self._making.setdefault(name, threading.Lock())
-        with making:
-            if name not in self._voices:
-                self._voices[name] = self._make(name, clip)
-            return self._voices[name]
-
-    def clips(self) -> dict[str, Path]:
-        """Return the reference clip of each voice by name, sorted."""
-        return {name: clip.path for name, clip in sorted(self._survey()[0].items())}
-
-    def _make(self, name: str, clip: _Clip) -> Voice:
-        try:
-            return prepare_voice(self._converter, name, clip.path, self._cache_path(clip))
-        except ValueError as error:
-            # Known from now on: not tried again until the file changes.
-            self._report(clip, str(error))
-            raise
-
-    def _cache_path(self, clip: _Clip) -> Path | None:
-        if self._cache_dir is None:
-            return None
-        try:
-            digest = hashlib.sha256(clip.path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise ValueError(f"{clip.path} cannot be read: {error}") from error
-        with suppress(OSError):  # told when the voice cannot be kept
-            self._cache_dir.mkdir(parents=True, exist_ok=True)
-        return self._cache_dir / f"{self._converter.family}-{digest[:32]}.safetensors"
+            if self._findings.get(clip) == reason and clip in self._findings:
+                return
+            self._findings[clip] = reason
+        if reason is not None:
+            logger.warning("{} makes no voice: {}", clip.path.name, reason)
 
     def _survey(self) -> tuple[dict[str, _Clip], dict[str, str]]:
         """Return the usable clips by voice name, and the reasons against others by file name."""
@@ -167,16 +115,89 @@ class VoiceStore:
                 audio_info(clip.path)
             except AudioFileError as error:
                 reason = str(error)
-        self._report(clip, reason)
+        self.report(clip, reason)
         return reason
 
-    def _report(self, clip: _Clip, reason: str | None) -> None:
+
+class VoiceStore:
+    """The voices of one folder for one converter; safe to use from many threads.
+
+    Args:
+        folder: Holds reference clips; a clip's stem is its voice's name.
+        converter: Makes the voices.
+        cache_dir: Where made voices are kept between runs; None keeps none.
+        default: Name of the voice for sessions that choose none. Looked up like any other.
+    """
+
+    def __init__(
+        self, folder: Path, converter: Converter, cache_dir: Path | None, default: str
+    ) -> None:
+        self.default = default
+        self._clips = ClipFolder(folder)
+        self._converter = converter
+        self._cache_dir = cache_dir
+        self._lock = threading.Lock()
+        self._making: dict[str, threading.Lock] = {}
+        self._voices: dict[str, Voice] = {}
+
+    def names(self) -> list[str]:
+        """List the voices, sorted; what cannot be one is logged and told by :meth:`problems`."""
+        return list(self._clips.clips())
+
+    def problems(self) -> dict[str, str]:
+        """Return why clips of the folder make no voice, by file name."""
+        return self._clips.problems()
+
+    def clips(self) -> dict[str, Path]:
+        """Return the reference clip of each voice by name, sorted."""
+        return {name: clip.path for name, clip in self._clips.clips().items()}
+
+    def made(self, name: str) -> Voice | None:
+        """Return the voice if it was made before, without touching the disk."""
+        return self._voices.get(normal_name(name))
+
+    def get(self, name: str) -> Voice:
+        """Return a voice; its first use takes as long as reading the clip and making it does.
+
+        A made voice is kept for as long as the store, even if its clip changes.
+
+        Raises:
+            UnknownVoiceError: No clip has this name, or the clip was found to make no voice.
+            ValueError: Found just now: the clip cannot make a voice; the message says why.
+        """
+        name = normal_name(name)
+        made = self._voices.get(name)
+        if made is not None:
+            return made
+        clips = self._clips.clips()
+        clip = clips.get(name)
+        if clip is None:
+            raise UnknownVoiceError(name, list(clips))
         with self._lock:
-            if self._findings.get(clip) == reason and clip in self._findings:
-                return
-            self._findings[clip] = reason
-        if reason is not None:
-            logger.warning("{} makes no voice: {}", clip.path.name, reason)
+            making = self._making.setdefault(name, threading.Lock())
+        with making:
+            if name not in self._voices:
+                self._voices[name] = self._make(name, clip)
+            return self._voices[name]
+
+    def _make(self, name: str, clip: _Clip) -> Voice:
+        try:
+            return prepare_voice(self._converter, name, clip.path, self._cache_path(clip))
+        except ValueError as error:
+            # Known from now on: not tried again until the file changes.
+            self._clips.report(clip, str(error))
+            raise
+
+    def _cache_path(self, clip: _Clip) -> Path | None:
+        if self._cache_dir is None:
+            return None
+        try:
+            digest = hashlib.sha256(clip.path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ValueError(f"{clip.path} cannot be read: {error}") from error
+        with suppress(OSError):  # told when the voice cannot be kept
+            self._cache_dir.mkdir(parents=True, exist_ok=True)
+        return self._cache_dir / f"{self._converter.family}-{digest[:32]}.safetensors"
 
 
 def prepare_voice(converter: Converter, name: str, clip: Path, kept: Path | None) -> Voice:

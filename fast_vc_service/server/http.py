@@ -21,10 +21,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from fast_vc_service import __version__
-from fast_vc_service.engine.catalogue import VoiceCatalogue
 from fast_vc_service.lifecycle import ServiceState
+from fast_vc_service.server import asyncapi, openapi
 from fast_vc_service.server.access import key_check
 from fast_vc_service.server.auth import KeyRing
+from fast_vc_service.server.jobs.routes import Files, file_routes
 from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.server.metrics import CONTENT_TYPE, Watched
 from fast_vc_service.server.page import PageFiles, page_routes
@@ -41,7 +42,7 @@ READY_RETRY_S = 5
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
-class ServiceView(Watched, Protocol):
+class ServiceView(Watched, Files, Protocol):
     """What the routes need of the service."""
 
     @property
@@ -57,11 +58,6 @@ class ServiceView(Watched, Protocol):
     @property
     def observer(self) -> Measurements:
         """The metrics and the performance report."""
-        ...
-
-    @property
-    def voices(self) -> VoiceCatalogue:
-        """The voices sessions may choose from."""
         ...
 
     @property
@@ -204,6 +200,7 @@ def router(service: ServiceView) -> APIRouter:
         _measurement_routes(service),
         token_routes(service.keys),
         voice_routes(service.voices, service.clip_limits),
+        file_routes(service),
     ):
         routes.include_router(
             keyed,
@@ -298,9 +295,14 @@ def _measurement_routes(service: ServiceView) -> APIRouter:
         return respond(200, {"uptime_s": _uptime_s(service), "stages_ms": stages})
 
     @routes.get("/openapi.json", include_in_schema=False)
-    async def openapi(request: Request) -> Response:
+    async def openapi_document(request: Request) -> Response:
         """Return the description of these routes."""
-        return respond(200, request.app.openapi())
+        return respond(200, openapi.describe(request.app))
+
+    @routes.get("/asyncapi.json", include_in_schema=False)
+    async def asyncapi_document() -> Response:
+        """Return the description of the WebSocket protocol."""
+        return respond(200, asyncapi.describe())
 
     return routes
 

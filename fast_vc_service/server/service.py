@@ -16,6 +16,9 @@ from fast_vc_service.engine.build import Engine
 from fast_vc_service.engine.catalogue import VoiceCatalogue
 from fast_vc_service.lifecycle import ServiceState
 from fast_vc_service.server.auth import KeyRing
+from fast_vc_service.server.jobs.models import FileLimits
+from fast_vc_service.server.jobs.store import JobStore, StoreTakenError
+from fast_vc_service.server.jobs.work import FileWork
 from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.server.voice_models import ClipLimits
 from fast_vc_service.sessions.session import SessionLimits
@@ -23,6 +26,10 @@ from fast_vc_service.sessions.session import SessionLimits
 FINISH_S = 3.0
 """Time the last audio of sessions has that were still live at the drain deadline; together with
 uvicorn's own shutdown it stays within the 5 s that ``fast-vc stop`` waits beyond ``drain_s``."""
+
+
+EXPIRE_INTERVAL_S = 60.0
+"""How often old jobs are looked for."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +87,17 @@ class Service:
     session_limits: SessionLimits
     recording: Recording
     observer: Measurements
+    work: FileWork
     clip_limits: ClipLimits = field(default_factory=ClipLimits)
+    file_limits: FileLimits = field(default_factory=FileLimits)
+    job_retention_s: float = 24 * 3600.0
+    jobs: JobStore | None = None
     on_state: Callable[[ServiceState], None] = lambda _state: None
     started_at: float = field(default_factory=time.time)
     _state: ServiceState = "starting"
     _connections: set[LiveConnection] = field(default_factory=set)
     _empty: asyncio.Event = field(default_factory=asyncio.Event)
+    _started: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def state(self) -> ServiceState:
@@ -115,6 +127,7 @@ class Service:
     def enter(self, state: ServiceState) -> None:
         """Change state and tell whoever keeps the service info."""
         self._state = state
+        self._started.set()
         self.on_state(state)
 
     async def warm_up(self) -> None:
@@ -162,6 +175,30 @@ class Service:
             now = time.monotonic()
             for connection in list(self._connections):
                 connection.check(now)
+
+    async def run_jobs(self, folder: Path, max_waiting: int) -> None:
+        """Convert jobs once sessions are admitted, and remove them in their time, for ever."""
+        try:
+            store = await asyncio.to_thread(JobStore, folder, max_waiting)
+        except (StoreTakenError, OSError) as error:
+            logger.warning("this service keeps no jobs: {}", error)
+            return
+        self.jobs = store
+        expiring = asyncio.create_task(self._expire_jobs(store))
+        try:
+            await self._started.wait()
+            await self.work.run_jobs(store)
+        finally:
+            expiring.cancel()
+            self.jobs = None
+            store.close()
+
+    async def _expire_jobs(self, store: JobStore) -> None:
+        while True:
+            before = time.time() - self.job_retention_s
+            if removed := await asyncio.to_thread(store.expire, before):
+                logger.info("{} old jobs removed", removed)
+            await asyncio.sleep(min(EXPIRE_INTERVAL_S, self.job_retention_s))
 
     async def drain(self) -> None:
         """Admit nobody, let sessions end for ``drain_s``, then end those that are left."""

@@ -2,57 +2,27 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from speech import ROOT
+from fake_service import FakeService, catalogue, passthrough_work
 from starlette.testclient import TestClient
 
 from fast_vc_service import __version__
-from fast_vc_service.engine.catalogue import VoiceCatalogue
-from fast_vc_service.engine.uploaded_voices import UploadedVoices
-from fast_vc_service.engine.voices import VoiceStore
 from fast_vc_service.lifecycle import ServiceState
-from fast_vc_service.models.passthrough.converter import PassthroughConverter
 from fast_vc_service.server.auth import KeyEntry, KeyRing
 from fast_vc_service.server.http import create_http_app
-from fast_vc_service.server.measurements import Measurements
-from fast_vc_service.server.metrics import Metrics
-from fast_vc_service.server.voice_models import ClipLimits
-from fast_vc_service.sessions.report import PerformanceReport
 
 OPEN = ("/health", "/health/live", "/health/ready", "/version")
-KEYED = ("/metrics", "/tools/performance-report", "/openapi.json")
-
-_CONVERTER = PassthroughConverter()
-SHIPPED = VoiceCatalogue(
-    VoiceStore(ROOT / "wavs/references", _CONVERTER, None, "alto"),
-    UploadedVoices(Path("no-such-folder")),
-    _CONVERTER,
-)
-
-
-@dataclass
-class FakeService:
-    state: ServiceState = "ready"
-    engine_name: str = "world"
-    live_sessions: int = 3
-    capacity: int = 24
-    started_at: float = field(default_factory=lambda: time.time() - 60)
-    keys: KeyRing = field(default_factory=KeyRing)
-    voices: VoiceCatalogue = field(default_factory=lambda: SHIPPED)
-    clip_limits: ClipLimits = field(default_factory=ClipLimits)
-    observer: Measurements = field(
-        default_factory=lambda: Measurements(Metrics(), PerformanceReport())
-    )
+KEYED = ("/metrics", "/tools/performance-report", "/openapi.json", "/asyncapi.json", "/voices")
 
 
 @pytest.fixture
-def service() -> FakeService:
-    made = FakeService()
+def service(tmp_path: Path) -> FakeService:
+    voices = catalogue(tmp_path)
+    made = FakeService(voices, passthrough_work(voices))
     made.observer.metrics.watch(made, 0.2)
     return made
 

@@ -3,54 +3,34 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from speech import ROOT, as_file, speech, speech_file
+from fake_service import (
+    ADMIN,
+    ALICE,
+    BOB,
+    REFERENCES,
+    FakeService,
+    catalogue,
+    passthrough_work,
+    some_keys,
+)
+from speech import as_file, speech, speech_file
 from starlette.testclient import TestClient
 
 from fast_vc_service.engine.catalogue import VoiceCatalogue
-from fast_vc_service.engine.uploaded_voices import UploadedVoices
-from fast_vc_service.engine.voices import VoiceStore
-from fast_vc_service.lifecycle import ServiceState
-from fast_vc_service.models.passthrough.converter import PassthroughConverter
-from fast_vc_service.server.auth import KeyEntry, KeyRing
 from fast_vc_service.server.http import create_http_app
-from fast_vc_service.server.measurements import Measurements
-from fast_vc_service.server.metrics import Metrics
-from fast_vc_service.server.voice_models import ClipLimits
-from fast_vc_service.sessions.report import PerformanceReport
 
-ALICE, BOB, ADMIN = "alice-secret", "bob-secret", "admin-secret"
-REFERENCES = ROOT / "wavs/references"
-LIMITS = ClipLimits(max_clip_bytes=2_000_000, max_clip_s=40.0)
 SHIPPED = sorted(path.stem for path in REFERENCES.iterdir())
-
-
-@dataclass
-class FakeService:
-    voices: VoiceCatalogue
-    keys: KeyRing
-    clip_limits: ClipLimits = LIMITS
-    state: ServiceState = "ready"
-    engine_name: str = "passthrough"
-    live_sessions: int = 0
-    capacity: int = 4
-    started_at: float = field(default_factory=time.time)
-    observer: Measurements = field(
-        default_factory=lambda: Measurements(Metrics(), PerformanceReport())
-    )
 
 
 @pytest.fixture
 def voices(tmp_path: Path) -> VoiceCatalogue:
-    converter = PassthroughConverter()
-    clips = VoiceStore(REFERENCES, converter, tmp_path / "cache", "ref-24k")
-    return VoiceCatalogue(clips, UploadedVoices(tmp_path / "data"), converter, max_a_owner=2)
+    return catalogue(tmp_path / "data")
 
 
 Connect = Callable[..., TestClient]
@@ -58,12 +38,9 @@ Connect = Callable[..., TestClient]
 
 @pytest.fixture
 def connect(voices: VoiceCatalogue) -> Connect:
-    keys = KeyRing(
-        [KeyEntry("alice", ALICE), KeyEntry("bob", BOB), KeyEntry("root", ADMIN, admin=True)],
-        failure_delay_s=0,
-    )
-    locked = create_http_app(FakeService(voices, keys))
-    open_ = create_http_app(FakeService(voices, KeyRing()))
+    work = passthrough_work(voices)
+    locked = create_http_app(FakeService(voices, work, some_keys()))
+    open_ = create_http_app(FakeService(voices, work))
 
     def made(key: str | None = None, host: str = "127.0.0.1", **headers: str) -> TestClient:
         told = {**({"authorization": f"Bearer {key}"} if key else {}), **headers}
@@ -118,9 +95,7 @@ def test_an_uploaded_voice_is_usable_at_once_and_after_a_restart(
     assert told["description"] == "Reads news"
     assert connect().get("/voices/anna").json() == told
     assert voices.made("anna") is not None
-    converter = PassthroughConverter()
-    clips = VoiceStore(REFERENCES, converter, None, "ref-24k")
-    again = VoiceCatalogue(clips, UploadedVoices(tmp_path / "data"), converter)
+    again = catalogue(tmp_path / "data")
     assert again.get("anna").name == "anna"
     assert "anna" in again.names()
 

@@ -1,0 +1,1 @@
+"""Files converted over HTTP: at once, or as jobs that wait, survive a restart and are fetched."""

@@ -1,0 +1,66 @@
+"""What the HTTP routes need of a service, without sessions and without a network."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from speech import ROOT
+
+from fast_vc_service.engine.catalogue import VoiceCatalogue
+from fast_vc_service.engine.uploaded_voices import UploadedVoices
+from fast_vc_service.engine.voices import VoiceStore
+from fast_vc_service.lifecycle import ServiceState
+from fast_vc_service.models.passthrough.converter import PassthroughConverter
+from fast_vc_service.server.auth import KeyEntry, KeyRing
+from fast_vc_service.server.jobs.models import FileLimits
+from fast_vc_service.server.jobs.store import JobStore
+from fast_vc_service.server.jobs.work import FileWork
+from fast_vc_service.server.measurements import Measurements
+from fast_vc_service.server.metrics import Metrics
+from fast_vc_service.server.voice_models import ClipLimits
+from fast_vc_service.sessions.report import PerformanceReport
+
+REFERENCES = ROOT / "wavs/references"
+ALICE, BOB, ADMIN = "alice-secret", "bob-secret", "admin-secret"
+
+
+def some_keys() -> KeyRing:
+    return KeyRing(
+        [KeyEntry("alice", ALICE), KeyEntry("bob", BOB), KeyEntry("root", ADMIN, admin=True)],
+        failure_delay_s=0,
+    )
+
+
+def catalogue(folder: Path, max_a_owner: int = 2) -> VoiceCatalogue:
+    converter = PassthroughConverter()
+    clips = VoiceStore(REFERENCES, converter, None, "ref-24k")
+    return VoiceCatalogue(clips, UploadedVoices(folder), converter, max_a_owner)
+
+
+def passthrough_work(voices: VoiceCatalogue) -> FileWork:
+    return FileWork(lambda: PassthroughConverter(block_ms=1000), voices.get, workers=1)
+
+
+@dataclass
+class FakeService:
+    voices: VoiceCatalogue
+    work: FileWork
+    keys: KeyRing = field(default_factory=KeyRing)
+    clip_limits: ClipLimits = field(
+        default_factory=lambda: ClipLimits(max_clip_bytes=2_000_000, max_clip_s=40.0)
+    )
+    file_limits: FileLimits = field(
+        default_factory=lambda: FileLimits(max_file_bytes=4_000_000, max_file_s=100.0)
+    )
+    job_retention_s: float = 3600.0
+    jobs: JobStore | None = None
+    state: ServiceState = "ready"
+    engine_name: str = "world"
+    live_sessions: int = 3
+    capacity: int = 24
+    started_at: float = field(default_factory=lambda: time.time() - 60)
+    observer: Measurements = field(
+        default_factory=lambda: Measurements(Metrics(), PerformanceReport())
+    )
