@@ -132,7 +132,7 @@ class Visitor:
     ) -> None:
         # The ears are a script that the page's own policy would refuse.
         self._context = browser.new_context(
-            bypass_csp=ears,
+            bypass_csp=context.pop("bypass_csp", ears),
             locale=context.pop("locale", "en-US"),
             viewport={"width": 1280, "height": 900},
             **context,

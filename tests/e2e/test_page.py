@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from service import ROOT, RunningService
 
 from fast_vc_service.audio.files import read_audio, write_audio
 from fast_vc_service.contract import FloatArray
+from pages import Page
 
 SOURCE = ROOT / "wavs" / "sources" / "low-pitched-male-24k.wav"
 TRIES = 3
@@ -168,6 +170,30 @@ def test_a_whole_file_is_converted_to_its_own_length_in_another_pitch(
     assert len(converted) / rate == pytest.approx(len(speech) / source_rate, abs=1e-3)
     assert median_f0_hz(converted, rate) > 1.3 * median_f0_hz(speech, source_rate)
     assert visitor.faults == []
+
+
+def test_the_example_of_the_readme_converts(
+    passthrough: RunningService, visit: Callable[..., Visitor]
+) -> None:
+    readme = Page(ROOT / "README.md", (ROOT / "README.md").read_text())
+    _, code = readme.examples["browser"]
+    # Any script may run in this page, other than in the one that is served.
+    visitor = visit(passthrough, bypass_csp=True)
+    visitor.page.evaluate(
+        """async ([base64, port]) => {
+            globalThis.url = `ws://localhost:${port}/ws`;
+            const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+            globalThis.file = new Blob([bytes]);
+        }""",
+        [base64.b64encode(SOURCE.read_bytes()).decode(), passthrough.port],
+    )
+    visitor.page.add_script_tag(
+        type="module", content=code + "globalThis.converted = [samples.length, sampleRate];"
+    )
+    visitor.page.wait_for_function("globalThis.converted")
+    length, rate = visitor.page.evaluate("converted")
+    speech, source_rate = read_audio(SOURCE)
+    assert length / rate == pytest.approx(len(speech) / source_rate, abs=1e-3)
 
 
 # ------------------------------------------------------------- errors, as a person sees them

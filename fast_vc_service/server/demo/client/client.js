@@ -48,6 +48,14 @@ export class VoiceClient extends EventTarget {
     /** Output samples handed out by `audio`. */
     this.receivedSamples = 0;
     this._ended = false;
+    this._skip = 0;
+    this._started = false;
+    /** @type {WebSocket | undefined} */
+    this._socket = undefined;
+    /** @type {PcmEncoder | OpusEncoder | undefined} */
+    this._encoder = undefined;
+    /** @type {PcmDecoder | OpusDecoder | undefined} */
+    this._decoder = undefined;
     /** @type {ServiceError | null} */
     this._error = null;
     /** @type {Promise<void> | null} Set once the service said that all is sent. */
@@ -83,7 +91,7 @@ export class VoiceClient extends EventTarget {
   send(samples) {
     if (this._ended || this._socket?.readyState !== WebSocket.OPEN) return;
     this.sentSamples += samples.length;
-    this._encoder.encode(samples);
+    this._encoder?.encode(samples);
   }
 
   /**
@@ -111,7 +119,7 @@ export class VoiceClient extends EventTarget {
   async end() {
     if (this._error) throw this._error;
     if (this._ended) throw new Error("end() was called before");
-    await this._encoder.flush();
+    await this._encoder?.flush();
     this._ended = true;
     const completion = new Promise((resolve, reject) => {
       this._completion = { resolve, reject };
@@ -246,8 +254,8 @@ export class VoiceClient extends EventTarget {
       this._started = true;
       this._skip = (this.ready?.opus_pre_skip_samples ?? 0) + (this._encoder?.preSkip ?? 0);
     }
-    const cut = Math.min(this._skip ?? 0, samples.length);
-    this._skip = (this._skip ?? 0) - cut;
+    const cut = Math.min(this._skip, samples.length);
+    this._skip -= cut;
     let piece = samples.subarray(cut);
     if (this._ended) {
       const total = Math.round((this.sentSamples * this.sampleRateOut) / this.sampleRate);

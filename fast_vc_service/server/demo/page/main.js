@@ -18,6 +18,15 @@ const HEALTH_MS = 5000;
 const FRAME_MS = matchMedia("(prefers-reduced-motion: reduce)").matches ? 200 : 30;
 const SOCKET_URL = new URL("ws", location.href.replace(/^http/, "ws")).href;
 
+/** What the button does in each state. */
+const LABELS = {
+  idle: "start",
+  starting: "cancel",
+  live: "stop",
+  reconnecting: "cancel",
+  stopping: "stop",
+};
+
 const api = new ServiceApi();
 const voices = new Voices(api);
 const pictures = {
@@ -92,7 +101,7 @@ function finished(talk) {
 function showState(talk) {
   const { state } = talk;
   document.body.dataset.state = state;
-  const label = { idle: "start", starting: "cancel", reconnecting: "cancel" }[state] ?? "stop";
+  const label = LABELS[state];
   byId("start-text").dataset.i18n = label;
   byId("start-text").textContent = text(label);
   announce(text(`state_${state}`));

@@ -24,6 +24,12 @@ export class Picture {
     this._owed = 0;
     this._shownDb = FLOOR_DB;
     this._saidAt = 0;
+    this._scale = 1;
+    this._ground = "";
+    this._ink = "";
+    this._colours = new Uint32Array(256);
+    /** @type {[number, number][] | null} */
+    this._rows = null;
     new ResizeObserver(() => this.fit()).observe(canvas);
     this.fit();
   }

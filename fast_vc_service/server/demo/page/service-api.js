@@ -111,7 +111,8 @@ export class ServiceApi {
   /** @param {string} path @param {RequestInit} [init] */
   async #call(path, init = {}) {
     const token = await this.token();
-    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    const headers = new Headers();
+    if (token !== undefined) headers.set("authorization", `Bearer ${token}`);
     return checked(fetch(path, { cache: "no-store", ...init, headers }));
   }
 }
