@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from fast_vc_service.contract import FloatArray
 
@@ -86,9 +86,21 @@ def chromium_path() -> str:
     return found
 
 
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    """One a module: while it is open, nothing else in this thread may run an event loop."""
+    chromium_path()
+    with sync_playwright() as started:
+        yield started
+
+
 @contextmanager
 def launch_browser(
-    speech: Path | None = None, *, microphone: bool = True, hosts: dict[str, str] | None = None
+    playwright: Playwright,
+    speech: Path | None = None,
+    *,
+    microphone: bool = True,
+    hosts: dict[str, str] | None = None,
 ) -> Iterator[Browser]:
     """Chromium whose microphone plays ``speech`` again and again, or is refused to every page.
 
@@ -105,12 +117,11 @@ def launch_browser(
         flags.append(f"--host-resolver-rules={rules}")
     if microphone:
         flags.append("--use-fake-ui-for-media-stream")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium_path(), args=flags, timeout=PATIENCE_MS
-        )
-        yield browser
-        browser.close()
+    browser = playwright.chromium.launch(
+        executable_path=chromium_path(), args=flags, timeout=PATIENCE_MS
+    )
+    yield browser
+    browser.close()
 
 
 class Visitor:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browser import PATIENCE_MS, launch_browser
-from playwright.sync_api import Page, Route
+from browser import PATIENCE_MS, launch_browser, playwright
+from playwright.sync_api import Page, Playwright, Route
 from service import ROOT
+
+__all__ = ["playwright"]
 
 DEMO = ROOT / "fast_vc_service" / "server" / "demo"
 
@@ -69,7 +71,7 @@ async ({ rate, blockS, firstS, blocks, arrivals, endAtS, headStartS }) => {
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
+def page(playwright: Playwright) -> Iterator[Page]:
     """An empty page beside the modules; no service is needed for them."""
 
     def answer(route: Route) -> None:
@@ -79,7 +81,7 @@ def page() -> Iterator[Page]:
         else:
             route.fulfill(body="<!doctype html>", content_type="text/html")
 
-    with launch_browser() as browser:
+    with launch_browser(playwright) as browser:
         opened = browser.new_page()
         opened.set_default_timeout(PATIENCE_MS)
         opened.route("**/*", answer)

@@ -24,6 +24,7 @@ import { ServiceError, VoiceClient } from "../client/client.js";
  * @property {string} loudspeaker
  */
 
+const OPUS_PACKET_S = 0.02;
 const RETRIES_S = [1, 2, 4, 8, 15];
 /** What trying again does not mend. */
 const FINAL = new Set([
@@ -189,8 +190,10 @@ export class Conversation extends EventTarget {
     graph.playback.port.postMessage({
       type: "start",
       rate: client.sampleRateOut,
-      // The first output is shorter than a block by the delay that was cut from its start.
-      headStartS: (ready.delay_ms % ready.block_ms) / 1e3,
+      // The first output is shorter than a block by the delay that was cut from its start, and
+      // with Opus by what does not fill a packet.
+      headStartS:
+        (ready.delay_ms % ready.block_ms) / 1e3 + (client.encoding === "OPUS" ? OPUS_PACKET_S : 0),
     });
     graph.capture.port.postMessage({ type: "start", rate: client.sampleRate });
     if (this._fileBuffer) {
