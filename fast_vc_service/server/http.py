@@ -28,6 +28,7 @@ from fast_vc_service.server.auth import KeyRing
 from fast_vc_service.server.jobs.routes import Files, file_routes
 from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.server.metrics import CONTENT_TYPE, Watched
+from fast_vc_service.server.page import PageFiles, page_routes
 from fast_vc_service.server.problems import EdgeCode, Problem, ProblemError, problem, respond
 from fast_vc_service.server.token_routes import token_routes
 from fast_vc_service.server.voice_models import ClipLimits
@@ -183,6 +184,8 @@ def create_http_app(service: ServiceView, *, lifespan: Lifespan | None = None) -
         lifespan=lifespan,
     )
     app.include_router(router(service))
+    app.include_router(page_routes())
+    app.mount("/demo", PageFiles(), name="demo")
     app.add_exception_handler(ProblemError, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(Exception, _answer_fault)
