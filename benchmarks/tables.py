@@ -34,7 +34,8 @@ def of_result(path: Path) -> str:
     machine = result["machine"]
     place = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"
     date = result["measured"].partition("T")[0]
-    return f"{_TABLES[result['benchmark']](result)}\nMeasured {date} on {place}.\n"
+    kind = result["benchmark"].partition("-")[0]  # what follows tells results of a kind apart
+    return f"{_TABLES[kind](result)}\nMeasured {date} on {place}.\n"
 
 
 def updated(page: str, results: Path) -> str:
@@ -152,10 +153,19 @@ def _seedvc(result: dict[str, Any]) -> str:
                 f"{row['cpu_ms']:.0f}",
                 f"{baselines[row['batch']] / row['cpu_ms']:.2f}",
                 f"{row['max_error']:.0e}",
+                f"{row['mel_error_db']:.0f}" if row["max_error"] else "",
             )
             for row in preset["rows"]
         ]
-    titles = ("preset, block", "sessions", "what is done", "CPU ms a block", "gain", "max error")
+    titles = (
+        "preset, block",
+        "sessions",
+        "what is done",
+        "CPU ms a block",
+        "gain",
+        "max error",
+        "mel error dB",
+    )
     return _markdown(titles, rows)
 
 
