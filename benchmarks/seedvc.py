@@ -6,11 +6,12 @@ Networks of full size with random weights, one thread, one run. The baseline rec
 for each session on its own: the prompt's features, the window's, the transformer on prompt and
 window with all its projections and the two guidance branches one after the other in every step of
 the sampler, and every frame's audio. Each row adds one step to the one before; the settings at the
-end are added to the last exact row one by one. Errors are those against the baseline, given the
-same noise and phases: the largest of the audio that is kept, and the power of the mel's error against
-the mel's own variance in dB. With random weights the vocoder hardly hears the mel, so the mel tells
-more. Times are CPU time a block of all sessions, so
-that other programs show little in them.
+end are added to the last exact row one by one.
+
+Errors are those against the baseline, given the same noise and phases: the largest of the audio
+that is kept, and the power of the mel's error against the mel's own variance in dB. With random
+weights the vocoder hardly hears the mel, so the mel tells more. Times are CPU time a block of all
+sessions, so that other programs show little in them.
 """
 
 from __future__ import annotations
