@@ -11,7 +11,8 @@ from fast_vc_service.models.checkpoint import Table
 from fast_vc_service.models.seedvc import bigvgan, dit_config, length_regulator
 from fast_vc_service.models.seedvc.bigvgan import BigVgan
 from fast_vc_service.models.seedvc.content import content_encoder
-from fast_vc_service.models.seedvc.dit import Conditioning, DiT
+from fast_vc_service.models.seedvc.dit import DiT
+from fast_vc_service.models.seedvc.dit_layers import Conditioning
 from fast_vc_service.models.seedvc.length_regulator import LengthRegulator
 from fast_vc_service.models.seedvc.presets import PRESETS
 from fast_vc_service.models.seedvc.rmvpe import Rmvpe

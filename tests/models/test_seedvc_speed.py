@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from fast_vc_service.contract import FloatArray
-from fast_vc_service.models.seedvc.dit import Conditioning, DiT
+from fast_vc_service.models.seedvc.dit import DiT
+from fast_vc_service.models.seedvc.dit_layers import Conditioning
 from fast_vc_service.models.seedvc.graphs import GraphedSampler
 from fast_vc_service.models.seedvc.model import SeedVcModel
 from fast_vc_service.models.seedvc.sampler import Sampler

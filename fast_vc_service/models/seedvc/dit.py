@@ -8,7 +8,6 @@ alone (:meth:`DiT.modulation`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -17,42 +16,20 @@ from torch.nn import functional
 
 from fast_vc_service.models.seedvc import wavenet
 from fast_vc_service.models.seedvc.dit_config import DitConfig
-from fast_vc_service.models.seedvc.dit_layers import Keys, Layer, Norm, normed, rotations
+from fast_vc_service.models.seedvc.dit_layers import (
+    Conditioning,
+    Keys,
+    Layer,
+    Modulation,
+    Norm,
+    normed,
+    rotations,
+)
 
 STYLE = 192
 _TIME_FEATURES = 256
 _LAYER_NORM_EPS = 1e-6
 _POSITIONS = 16_384  # as many as the published networks have
-
-
-@dataclass(frozen=True)
-class Conditioning:
-    """What one call's rows are conditioned on, projected.
-
-    Attributes:
-        frames: ``[B, T, width]``, to which the state of the flow is added.
-        style: Token ``[B, 1, width]``; None where style is part of the frames.
-    """
-
-    frames: Tensor
-    style: Tensor | None
-
-
-@dataclass(frozen=True)
-class Modulation:
-    """What the flow time decides, for B rows (or one for all).
-
-    Attributes:
-        token: ``[B, 1, width]``.
-        norms: Gain and offset ``[B, 1, width]`` of the norms: two a layer and the last one. The
-            offset is None where the time is a token.
-        head: Of the last layers where they are a WaveNet: what it takes, and offset and gain
-            ``[B, 1, channels]`` of the norm after it.
-    """
-
-    token: Tensor
-    norms: tuple[tuple[Tensor, Tensor | None], ...]
-    head: tuple[Tensor, Tensor, Tensor] | None
 
 
 class DiT(nn.Module):

@@ -1,6 +1,11 @@
-"""Layers of the diffusion transformer: adaptive norms, rotary attention, gated feed-forward."""
+"""Layers of the diffusion transformer, and what they are driven by.
+
+Adaptive norms, attention with rotary positions, gated feed-forward.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +17,36 @@ _RMS_EPS = 1e-5
 
 Keys = tuple[Tensor, Tensor]
 """Keys, rotated, and values of some frames in one layer, ``[B, frames, heads, size]`` each."""
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What one call's rows are conditioned on, projected.
+
+    Attributes:
+        frames: ``[B, T, width]``, to which the state of the flow is added.
+        style: Token ``[B, 1, width]``; None where style is part of the frames.
+    """
+
+    frames: Tensor
+    style: Tensor | None
+
+
+@dataclass(frozen=True)
+class Modulation:
+    """What the flow time decides, for B rows (or one for all).
+
+    Attributes:
+        token: ``[B, 1, width]``.
+        norms: Gain and offset ``[B, 1, width]`` of the norms: two a layer and the last one. The
+            offset is None where the time is a token.
+        head: Of the last layers where they are a WaveNet: what it takes, and offset and gain
+            ``[B, 1, channels]`` of the norm after it.
+    """
+
+    token: Tensor
+    norms: tuple[tuple[Tensor, Tensor | None], ...]
+    head: tuple[Tensor, Tensor, Tensor] | None
 
 
 class Norm(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fast_vc_service.models.seedvc.dit import Conditioning
+from fast_vc_service.models.seedvc.dit_layers import Conditioning
 from fast_vc_service.models.seedvc.sampler import Sampler
 
 

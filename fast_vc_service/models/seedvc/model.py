@@ -20,7 +20,7 @@ from fast_vc_service.audio.pitch import Register, track
 from fast_vc_service.contract import BLOCK_QUANTUM, SAMPLE_RATE_IN, FloatArray, Voice
 from fast_vc_service.models.gate import gains
 from fast_vc_service.models.seedvc import hift
-from fast_vc_service.models.seedvc.dit import Conditioning
+from fast_vc_service.models.seedvc.dit_layers import Conditioning
 from fast_vc_service.models.seedvc.f0 import shifted
 from fast_vc_service.models.seedvc.graphs import GraphedSampler
 from fast_vc_service.models.seedvc.networks import Networks

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fast_vc_service.models.seedvc.dit import Conditioning, DiT
-from fast_vc_service.models.seedvc.dit_layers import Keys
+from fast_vc_service.models.seedvc.dit import DiT
+from fast_vc_service.models.seedvc.dit_layers import Conditioning, Keys
 
 
 class Sampler:

@@ -14,7 +14,7 @@ from fast_vc_service.audio.loudness import dbfs
 from fast_vc_service.audio.mel import log_mel
 from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray, Voice
 from fast_vc_service.models.seedvc.content import encoded
-from fast_vc_service.models.seedvc.dit import Conditioning
+from fast_vc_service.models.seedvc.dit_layers import Conditioning
 from fast_vc_service.models.seedvc.networks import Networks
 
 MIN_SECONDS = 1.0
