@@ -34,7 +34,7 @@ def of_result(path: Path) -> str:
     machine = result["machine"]
     place = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"
     date = result["measured"].partition("T")[0]
-    # load-nano, load-world: one table an engine.
+    # load-nano, seedvc-two: what follows tells results of a kind apart.
     table = _TABLES[result["benchmark"].partition("-")[0]]
     return f"{table(result)}\nMeasured {date} on {place}.\n"
 
@@ -194,10 +194,19 @@ def _seedvc(result: dict[str, Any]) -> str:
                 f"{row['cpu_ms']:.0f}",
                 f"{baselines[row['batch']] / row['cpu_ms']:.2f}",
                 f"{row['max_error']:.0e}",
+                f"{row['mel_error_db']:.0f}" if row["max_error"] else "",
             )
             for row in preset["rows"]
         ]
-    titles = ("preset, block", "sessions", "what is done", "CPU ms a block", "gain", "max error")
+    titles = (
+        "preset, block",
+        "sessions",
+        "what is done",
+        "CPU ms a block",
+        "gain",
+        "max error",
+        "mel error dB",
+    )
     return _markdown(titles, rows)
 
 

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter
 from fast_vc_service.engine.build import build_converter, build_engine, seedvc_source
-from fast_vc_service.errors import SettingsError
+from fast_vc_service.errors import SettingsError, UserError
 from fast_vc_service.lifecycle import ServiceInfoFile, ServiceState
 from fast_vc_service.server.auth import KeyEntry, KeyRing
 from fast_vc_service.server.http import create_http_app
@@ -193,8 +193,12 @@ async def _run(server: DrainingServer, service: Service, sock: socket.socket) ->
     warm_up = asyncio.create_task(service.warm_up())
 
     def judge(done: asyncio.Task[None]) -> None:
-        if not done.cancelled() and done.exception() is not None:
-            logger.opt(exception=done.exception()).critical("the engine cannot be made ready")
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, UserError):
+            logger.critical("the engine cannot be made ready: {}", error)
+        elif error is not None:
+            logger.opt(exception=error).critical("the engine cannot be made ready")
+        if error is not None:
             server.stop()
 
     warm_up.add_done_callback(judge)

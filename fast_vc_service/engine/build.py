@@ -349,6 +349,7 @@ def seedvc_source(settings: Settings) -> SeedVcSource:
         models_dir=settings.models_dir,
         cache_dir=settings.hf_hub_cache or settings.models_dir / "hf",
         checkpoint=settings.seedvc_checkpoint,
+        config=settings.seedvc_config,
         options=SeedVcOptions(
             steps=settings.seedvc_steps,
             guidance=settings.seedvc_guidance,
@@ -362,6 +363,9 @@ def seedvc_source(settings: Settings) -> SeedVcSource:
             gate=settings.seedvc_gate,
             hangover_ms=settings.seedvc_hangover_ms,
             precision=settings.seedvc_precision,
+            prompt_every=settings.seedvc_prompt_every,
+            compiled=settings.seedvc_compile,
+            cuda_graphs=settings.seedvc_cuda_graphs,
         ),
     )
 

@@ -1,28 +1,35 @@
-"""The ``seedvc`` family as a stream: files become a model, options a window geometry."""
+"""The ``seedvc`` family as a stream: files become a model, options a window geometry.
+
+The networks are loaded when they are first needed. In the service that is the warm-up, which runs
+when the sockets are bound already.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from fast_vc_service.contract import BLOCK_QUANTUM, SAMPLE_RATE_IN
+from fast_vc_service.contract import BLOCK_QUANTUM, SAMPLE_RATE_IN, FloatArray, Voice
 from fast_vc_service.engine.window import WindowConverter, WindowGeometry
 from fast_vc_service.models.hub import Hub, model_named
+from fast_vc_service.models.seedvc.config import read_config
 from fast_vc_service.models.seedvc.load import load_networks
 from fast_vc_service.models.seedvc.model import SEARCH, SeedVcModel
 from fast_vc_service.models.seedvc.options import SeedVcOptions, SeedVcSource
-from fast_vc_service.models.seedvc.presets import PRESETS
+from fast_vc_service.models.seedvc.presets import PRESETS, Preset
 
 MAX_WINDOW = 30 * SAMPLE_RATE_IN
 """Samples at 16 kHz: what Whisper's encoder hears at once."""
 
 
 def build(name: str, block_ms: int, device: str, source: SeedVcSource) -> WindowConverter:
-    """Build a converter; the networks are loaded once for all block lengths.
+    """Build a converter; the networks are loaded at first use, once for all block lengths.
 
     Args:
         name: A published model's.
@@ -31,9 +38,12 @@ def build(name: str, block_ms: int, device: str, source: SeedVcSource) -> Window
         source: See there.
 
     Raises:
-        ValueError: The window would be longer than 30 s.
-        UserError: Files are missing or are not what they should be.
+        ValueError: The window would be longer than 30 s, an option is not for this device, or the
+            configuration cannot be used.
+        UserError: Files are missing.
     """
+    if source.options.cuda_graphs and not device.startswith("cuda"):
+        raise ValueError(f"seedvc_cuda_graphs: expected false on {device}, got true")
     shape = geometry(source.options, block_ms)
     if shape.window > MAX_WINDOW:
         raise ValueError(
@@ -41,35 +51,94 @@ def build(name: str, block_ms: int, device: str, source: SeedVcSource) -> Window
             f"at most {MAX_WINDOW // SAMPLE_RATE_IN} s in all, got "
             f"{shape.window / SAMPLE_RATE_IN:.2f} s"
         )
-    hub = Hub(source.models_dir, source.cache_dir, endpoint=None)
-    paths = dict(hub.paths(model_named(name)))
+    preset, wanted = PRESETS[name.removeprefix("seedvc-")], dict(model_named(name).files)
+    if source.config is not None:
+        preset, wanted = read_config(source.config)
+    if source.checkpoint is not None:
+        wanted.pop("dit", None)
+    paths = Hub(source.models_dir, source.cache_dir, endpoint=None).paths(wanted)
     if source.checkpoint is not None:
         paths["dit"] = source.checkpoint
+        if not source.checkpoint.is_file():
+            raise ValueError(f"seedvc_checkpoint: there is no file {source.checkpoint}")
     files = tuple(sorted(paths.items()))
-    model = _model(name, files, source.models_dir / "converted", device, source.options)
+    model = _model(name, preset, files, device=device, source=source)
     return WindowConverter(model, shape)
+
+
+class DeferredModel:
+    """A window model that exists from its first use on.
+
+    Args:
+        family: See :class:`~fast_vc_service.engine.window.WindowModel`.
+        sample_rate_out: See there.
+        load: Makes the model; called once.
+    """
+
+    def __init__(self, family: str, sample_rate_out: int, load: Callable[[], SeedVcModel]) -> None:
+        self.family = family
+        self.sample_rate_out = sample_rate_out
+        self._load = load
+        self._lock = threading.Lock()
+        self._loaded: SeedVcModel | None = None
+
+    def make_voice(self, name: str, audio: FloatArray, sample_rate: int) -> Voice:
+        """See :meth:`SeedVcModel.make_voice`."""
+        return self._model().make_voice(name, audio, sample_rate)
+
+    def new_memory(self, voice: Voice, pitch_shift: float, seed: int) -> Any:
+        """See :meth:`SeedVcModel.new_memory`."""
+        return self._model().new_memory(voice, pitch_shift, seed)
+
+    def retarget(self, memory: Any, voice: Voice, pitch_shift: float) -> Any:
+        """See :meth:`SeedVcModel.retarget`."""
+        return self._model().retarget(memory, voice, pitch_shift)
+
+    def convert(
+        self,
+        windows: FloatArray,
+        new_samples: int,
+        right_samples: int,
+        memories: Sequence[Any],
+        positions: Sequence[int],
+    ) -> tuple[FloatArray, list[Any]]:
+        """See :meth:`SeedVcModel.convert`."""
+        return self._model().convert(windows, new_samples, right_samples, memories, positions)
+
+    def _model(self) -> SeedVcModel:
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = self._load()
+            return self._loaded
 
 
 @lru_cache(maxsize=1)
 def _model(
     name: str,
+    preset: Preset,
     files: tuple[tuple[str, Path], ...],
-    converted_dir: Path,
+    *,
     device: str,
-    options: SeedVcOptions,
-) -> SeedVcModel:
-    preset = PRESETS[name.removeprefix("seedvc-")]
-    networks = load_networks(preset, dict(files), converted_dir, torch.device(device))
-    return SeedVcModel(networks, options, f"{name}-{_fingerprint(dict(files), options)}")
+    source: SeedVcSource,
+) -> DeferredModel:
+    family = f"{name}-{_fingerprint(preset, dict(files), source.options)}"
+
+    def load() -> SeedVcModel:
+        converted = source.models_dir / "converted"
+        networks = load_networks(preset, dict(files), converted, torch.device(device))
+        return SeedVcModel(networks, source.options, family)
+
+    return DeferredModel(family, preset.mel.sample_rate, load)
 
 
-def _fingerprint(files: Mapping[str, Path], options: SeedVcOptions) -> str:
-    """Tell apart what makes different voices: the files and the length of the prompt."""
+def _fingerprint(preset: Preset, files: Mapping[str, Path], options: SeedVcOptions) -> str:
+    """Tell apart what makes different voices: networks, and how the prompt goes through them."""
     facts = [
         f"{use} {path.name} {path.stat().st_size} {path.stat().st_mtime_ns}"
         for use, path in files.items()
     ]
-    return hashlib.sha256("\n".join([*facts, str(options.prompt_s)]).encode()).hexdigest()[:8]
+    facts += [str(preset), str(options.prompt_s), options.precision]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:8]
 
 
 def geometry(options: SeedVcOptions, block_ms: int) -> WindowGeometry:

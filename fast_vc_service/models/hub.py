@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,18 +73,29 @@ class Hub:
             return None
         return Path(str(found))
 
-    def paths(self, model: PublishedModel) -> dict[str, Path]:
-        """Return the files of ``model`` by what they are for; asks no network.
+    def paths(
+        self,
+        files: Mapping[str, PublishedFile],
+        models: Collection[PublishedModel] = tuple(MODELS.values()),
+    ) -> dict[str, Path]:
+        """Return where ``files`` lie, by what they are for; asks no network.
+
+        Args:
+            files: By what they are for.
+            models: Any of which may be named as one to download.
 
         Raises:
             HubError: Files are missing; the message lists them with sizes and places.
         """
-        found = {use: self.find(file) for use, file in model.files.items()}
-        missing = [model.files[use] for use, path in found.items() if path is None]
+        found = {use: self.find(file) for use, file in files.items()}
+        missing = [files[use] for use, path in found.items() if path is None]
         if missing:
+            commands = "; ".join(
+                f"fast-vc models download {name}" for name in _holding(missing, models)
+            )
             raise HubError(
-                f"{model.name} needs files that are not here; get them with: "
-                f"fast-vc models download {model.name}\n{self._by_hand(missing)}"
+                f"{len(missing)} model files are not here; get them with: {commands}\n"
+                + self._by_hand(missing)
             )
         return {use: path for use, path in found.items() if path is not None}
 
@@ -210,6 +221,20 @@ def model_named(name: str) -> PublishedModel:
     if name not in MODELS:
         raise HubError(f"unknown model {name!r}; there are: {', '.join(MODELS)}")
     return MODELS[name]
+
+
+def _holding(files: list[PublishedFile], models: Collection[PublishedModel]) -> list[str]:
+    """Names of few published models that hold all of ``files``."""
+    held = {model.name: {file.key for file in model.files.values()} for model in models}
+    left = {file.key for file in files}
+    names: list[str] = []
+    while left:
+        name = max(held, key=lambda name: len(left & held[name]))
+        if not left & held[name]:
+            break
+        names.append(name)
+        left -= held[name]
+    return names
 
 
 def sha256_of(path: Path) -> str:

@@ -155,7 +155,12 @@ class SeedVc(BaseModel):
 
     seedvc_checkpoint: Path | None = Field(
         None,
-        description="Fine-tuned checkpoint of the same preset. None is the published one.",
+        description="Fine-tuned checkpoint. None is the published one.",
+    )
+    seedvc_config: Path | None = Field(
+        None,
+        description="Configuration (YAML) that `seedvc_checkpoint` was trained with. None if its "
+        "networks have the sizes of the engine's own.",
     )
     seedvc_steps: int = Field(10, ge=1, le=30, description="Steps of the sampler.")
     seedvc_guidance: float = Field(
@@ -216,7 +221,23 @@ class SeedVc(BaseModel):
     )
     seedvc_precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32",
-        description="Of content encoder and transformer; the vocoder always runs in float32.",
+        description="Of content encoder and transformer; the vocoder always runs in float32. "
+        "`bfloat16` is faster on GPUs and on CPUs that have it (AVX512_BF16, AMX).",
+    )
+    seedvc_prompt_every: int = Field(
+        1,
+        ge=1,
+        le=30,
+        description="The voice's prompt goes through the transformer in every n-th step of the "
+        "sampler; 1 is exact, more is faster and an approximation.",
+    )
+    seedvc_compile: bool = Field(
+        False,
+        description="`torch.compile` for transformer and BigVGAN: minutes more at the start, less "
+        "a block after. Needs a C++ compiler on a CPU.",
+    )
+    seedvc_cuda_graphs: bool = Field(
+        False, description="Record the sampler as CUDA graphs, one a batch size (`cuda` only)."
     )
 
     @model_validator(mode="after")

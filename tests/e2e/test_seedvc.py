@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from service import ROOT, launch
 
+from fast_vc_service.models.presets import MODELS
+
 
 def test_two_sessions_are_converted_side_by_side(tmp_path: Path) -> None:
     service = launch(
@@ -43,3 +45,16 @@ def test_two_sessions_are_converted_side_by_side(tmp_path: Path) -> None:
         assert not np.array_equal(*outs)
     finally:
         service.stop()
+
+
+def test_damaged_networks_stop_the_warm_up_in_one_line(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    for file in MODELS["seedvc-tiny"].files.values():
+        path = models / file.key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"no checkpoint")
+    service = launch(tmp_path, "--engine", "seedvc-tiny", models_dir=models)
+    assert service.process.wait(120) == 1
+    assert "the engine cannot be made ready" in service.output()
+    assert "is no readable checkpoint" in service.output()
+    assert "Traceback" not in service.output()

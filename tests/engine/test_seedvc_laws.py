@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray, Voice, block_out
+from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray, State, Voice, block_out
+from fast_vc_service.engine.capacity import probe_speech
 from fast_vc_service.engine.seedvc import build
 from fast_vc_service.engine.stream import Stream, convert_offline
 from fast_vc_service.engine.window import WindowConverter
@@ -87,6 +88,32 @@ def test_what_others_do_changes_no_sample(
     quiet = beside(np.zeros_like(blocks), voices[0], 0.0)
     loud = beside(10 * blocks[::-1], voices[1], 12.0)
     assert np.array_equal(quiet, loud)
+
+
+@pytest.mark.parametrize("name", ["tiny", "small", "base"])
+def test_streams_in_one_batch_equal_each_alone(name: str) -> None:
+    """Sessions of different ages, sources, voices and pitch, through SOLA and cross-fade."""
+    subject = seedvc_networks.converter(name, replace(OPTIONS, gate=True), 200)
+    one = subject.make_voice("one", noise(16_000, 1), 16_000)
+    two = subject.make_voice("two", noise(24_000, 2), 16_000)
+    speech = probe_speech(1.2, SAMPLE_RATE_IN)
+    sources = [speech, 0.3 * speech[::-1], speech + noise(len(speech), 3)]
+    blocks = np.stack([source[: 5 * subject.block].reshape(5, -1) for source in sources], axis=1)
+    chosen = [(one, 0.0), (two, 3.0), (one, -2.0)]
+
+    def states() -> list[State]:
+        made: list[State] = [
+            subject.new_state(voice, pitch, seed=row) for row, (voice, pitch) in enumerate(chosen)
+        ]
+        subject.step(blocks[0][1:2], made[1:2])  # the second began a block earlier
+        return made
+
+    together, alone = states(), states()
+    for block in blocks[1:4]:
+        batch = subject.step(block, together)
+        single = [subject.step(block[row : row + 1], alone[row : row + 1])[0] for row in range(3)]
+        assert np.abs(batch - np.stack(single)).max() < 1e-3
+    assert np.abs(batch).max() > 1e-3
 
 
 @narrow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -53,8 +53,10 @@ def outputs(network: nn.Module, *names: str) -> dict[str, Tensor]:
     modules = dict(network.named_modules())
     for name in names:
 
-        def catch(_: nn.Module, __: object, output: Tensor, name: str = name) -> None:
-            caught[name] = output.detach().clone()
+        def catch(_: nn.Module, __: object, output: Any, name: str = name) -> None:
+            # Of a layer of the transformer the keys come second.
+            first = output[0] if isinstance(output, tuple) else output
+            caught[name] = first.detach().clone()
 
         if name:
             modules[name].register_forward_hook(catch)

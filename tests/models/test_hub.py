@@ -36,7 +36,7 @@ def hub_at(tmp_path: Path, endpoint: str | None) -> Hub:
 def test_a_model_is_downloaded_once_and_recorded(tmp_path: Path, server: FakeHub) -> None:
     hub = hub_at(tmp_path, server.url)
     with pytest.raises(HubError, match="fast-vc models download toy"):
-        hub.paths(MODEL)
+        hub.paths(MODEL.files, [MODEL])
     paths = hub.download(MODEL)
     assert paths["dit"].read_bytes() == WEIGHTS
     record = json.loads((tmp_path / RECORD).read_text())["someone/toy/weights/dit.pth"]
@@ -47,7 +47,7 @@ def test_a_model_is_downloaded_once_and_recorded(tmp_path: Path, server: FakeHub
     }
     asked = len(server.asked)
     assert hub_at(tmp_path, server.url).download(MODEL) == paths
-    assert hub_at(tmp_path, None).paths(MODEL) == paths
+    assert hub_at(tmp_path, None).paths(MODEL.files, [MODEL]) == paths
     assert len(server.asked) == asked
 
 
@@ -98,7 +98,7 @@ def test_a_file_put_there_by_hand_is_used(tmp_path: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(b"mine")
     hub = hub_at(tmp_path, None)
-    assert hub.paths(MODEL)["dit"] == tmp_path / "someone/toy/weights/dit.pth"
+    assert hub.paths(MODEL.files, [MODEL])["dit"] == tmp_path / "someone/toy/weights/dit.pth"
     assert [state.problem for state in hub.states(MODEL, verify=True)] == [None, None]
 
 

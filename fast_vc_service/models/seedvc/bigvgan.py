@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from math import ceil, prod
 
 import numpy as np
@@ -45,15 +44,19 @@ class BigVganConfig:
     @property
     def receptive(self) -> int:
         """Mel frames to each side on which a frame's samples depend, rounded up."""
+        return ceil(3.0 + self.reach(0))
+
+    def reach(self, stage: int) -> float:
+        """Mel frames to each side of the input of ``stage`` on which a frame's samples depend."""
         # One block: its widest convolutions and two activations for each pair of them.
-        reach = sum(_KERNELS[-1] // 2 * (d + 1) for d in _DILATIONS)
-        reach += 2 * len(_DILATIONS) * _ACTIVATION_REACH
-        frames, rate = 3.0, 1
-        for stage_rate in self.rates:
+        block = sum(_KERNELS[-1] // 2 * (d + 1) for d in _DILATIONS)
+        block += 2 * len(_DILATIONS) * _ACTIVATION_REACH
+        frames, rate = 0.0, prod(self.rates[:stage])
+        for stage_rate in self.rates[stage:]:
             frames += 1 / rate  # a transposed convolution reads one sample to each side
             rate *= stage_rate
-            frames += reach / rate
-        return ceil(frames + (_ACTIVATION_REACH + 3) / rate)
+            frames += block / rate
+        return frames + (_ACTIVATION_REACH + 3) / rate
 
 
 BIGVGAN_22K = BigVganConfig(80, rates=(4, 4, 2, 2, 2, 2), kernels=(8, 8, 4, 4, 4, 4))
@@ -86,20 +89,23 @@ class Activation(nn.Module):
     ``x + sin^2(a x) / b`` with ``alpha = ln a`` and ``beta = ln b`` a channel.
     """
 
+    taps: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.alpha = nn.Parameter(torch.zeros(channels))
         self.beta = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("taps", torch.from_numpy(low_pass()), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to ``[B, channels, T]``."""
-        h = upsampled(x)
+        h = upsampled(x, self.taps)
         alpha = torch.exp(self.alpha)[:, None]
         scale = 1.0 / (torch.exp(self.beta)[:, None] + 1e-9)
         h = torch.addcmul(h, torch.sin(h * alpha).square(), scale)
-        filters = _filters(x.shape[1], x.device)
+        channels = x.shape[1]
         padded = functional.pad(h, (_TAPS // 2 - 1, _TAPS // 2), "replicate")
-        return functional.conv1d(padded, filters, stride=2, groups=x.shape[1])
+        return functional.conv1d(padded, _each(self.taps, channels), stride=2, groups=channels)
 
 
 class _Block(nn.Module):
@@ -142,24 +148,40 @@ class BigVgan(nn.Module):
         self.activation = Activation(width)
         self.last = nn.Conv1d(width, 1, 7, padding=3, bias=False)
 
-    def forward(self, mel: Tensor) -> Tensor:
-        """``[B, mels, T]`` to ``[B, T * hop]`` within ±1."""
+    def forward(self, mel: Tensor, kept: int | None = None) -> Tensor:
+        """Vocode the newest ``kept`` frames of a mel; None is all of them.
+
+        What only older frames need is dropped before each stage, so the later ones, whose reach
+        is shorter, work on little more than what is kept.
+
+        Args:
+            mel: ``[B, mels, T]``; samples are those of the whole mel if T is at least
+                ``kept + config.receptive``.
+            kept: Frames.
+
+        Returns:
+            ``[B, kept * hop]`` within ±1.
+        """
+        kept = mel.shape[2] if kept is None else kept
         x = self.first(mel)
+        rate = 1
         for stage, up in enumerate(self.ups):
-            x = up(x)
+            needed = kept * rate + ceil(self.config.reach(stage) * rate)
+            x = up(x[:, :, max(0, x.shape[2] - needed) :])
+            rate *= self.config.rates[stage]
             kernels = len(_KERNELS)
             outs = [block(x) for block in self.blocks[stage * kernels : (stage + 1) * kernels]]
             x = torch.stack(outs).mean(dim=0)
-        wave: Tensor = self.last(self.activation(x))[:, 0]
+        wave: Tensor = self.last(self.activation(x))[:, 0, x.shape[2] - kept * rate :]
         return wave.clamp(-1.0, 1.0)
 
 
-def upsampled(x: Tensor) -> Tensor:
-    """Double the rate of ``[B, channels, T]``."""
+def upsampled(x: Tensor, taps: Tensor) -> Tensor:
+    """Double the rate of ``[B, channels, T]`` by the filter ``taps``."""
     channels = x.shape[1]
     padded = functional.pad(x, (5, 5), "replicate")
     doubled = functional.conv_transpose1d(
-        padded, 2 * _filters(channels, x.device), stride=2, groups=channels
+        padded, 2 * _each(taps, channels), stride=2, groups=channels
     )
     return doubled[:, :, 15:-15]
 
@@ -173,6 +195,6 @@ def low_pass() -> npt.NDArray[np.float32]:
     return np.asarray(taps / taps.sum(), np.float32)
 
 
-@cache
-def _filters(channels: int, device: torch.device) -> Tensor:
-    return torch.from_numpy(low_pass()).expand(channels, 1, _TAPS).contiguous().to(device)
+def _each(taps: Tensor, channels: int) -> Tensor:
+    """The same filter for every channel: ``[channels, 1, taps]``."""
+    return taps.expand(channels, 1, -1).contiguous()

@@ -8,245 +8,36 @@ alone (:meth:`DiT.modulation`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fast_vc_service.models.checkpoint import Table
 from fast_vc_service.models.seedvc import wavenet
+from fast_vc_service.models.seedvc.dit_config import DitConfig
+from fast_vc_service.models.seedvc.dit_layers import (
+    Conditioning,
+    Keys,
+    Layer,
+    Modulation,
+    Norm,
+    normed,
+    rotations,
+)
 
 STYLE = 192
 _TIME_FEATURES = 256
-_RMS_EPS, _LAYER_NORM_EPS = 1e-5, 1e-6
-
-
-@dataclass(frozen=True)
-class DitConfig:
-    """Sizes of a diffusion transformer.
-
-    Attributes:
-        mels: Mel bins.
-        width: Channels of the transformer.
-        heads: Attention heads.
-        depth: Layers.
-        condition: Channels of the condition.
-        tokens: Time and style are tokens in front of the frames; else the time drives the norms
-            and the style is given to every frame.
-        skips: U-ViT skips: later layers see the output of earlier ones.
-        long_skip: The last layers see the state of the flow again.
-        wavenet: Channels of the last layers as a WaveNet, those of the transformer; 0 for a plain
-            network.
-    """
-
-    mels: int
-    width: int
-    heads: int
-    depth: int
-    condition: int
-    tokens: bool = False
-    skips: bool = True
-    long_skip: bool = False
-    wavenet: int = 0
-
-    @property
-    def inner(self) -> int:
-        """Channels inside the feed-forward network."""
-        return math.ceil(8 * self.width // 3 / 256) * 256
-
-    def takes_skip(self, layer: int) -> bool:
-        """Return whether ``layer`` sees the output of an earlier one."""
-        return self.skips and layer > self.depth // 2
-
-
-def table(config: DitConfig) -> Table:
-    """Return the table of a network of this shape."""
-    layer = "estimator.transformer.layers.{l}"
-    names = {
-        f"{layer}.attention.wqkv": "layers.{l}.attention.qkv",
-        f"{layer}.attention.wo": "layers.{l}.attention.out",
-        f"{layer}.feed_forward.w1": "layers.{l}.feed_forward.gate",
-        f"{layer}.feed_forward.w3": "layers.{l}.feed_forward.up",
-        f"{layer}.feed_forward.w2": "layers.{l}.feed_forward.down",
-        f"{layer}.attention_norm.norm": "layers.{l}.attention_norm.gain",
-        f"{layer}.attention_norm.project_layer": "layers.{l}.attention_norm.time",
-        f"{layer}.ffn_norm.norm": "layers.{l}.feed_forward_norm.gain",
-        f"{layer}.ffn_norm.project_layer": "layers.{l}.feed_forward_norm.time",
-        f"{layer}.skip_in_linear": "layers.{l}.skip",
-        "estimator.transformer.norm.norm": "norm.gain",
-        "estimator.transformer.norm.project_layer": "norm.time",
-        "estimator.t_embedder.mlp.{k}": "time.{k}",
-        "estimator.t_embedder2.mlp.{k}": "wavenet_time.{k}",
-        "estimator.cond_projection": "condition_in",
-        "estimator.cond_x_merge_linear": "merge",
-        "estimator.style_in": "style_in",
-        "estimator.skip_linear": "long_skip",
-        "estimator.final_mlp.{k}": "final.{k}",
-        "estimator.conv1": "wavenet_in",
-        "estimator.res_projection": "wavenet_skip",
-        "estimator.wavenet.cond_layer.conv.conv": "wavenet.time",
-        "estimator.wavenet.in_layers.{l}.conv.conv": "wavenet.gates.{l}",
-        "estimator.wavenet.res_skip_layers.{l}.conv.conv": "wavenet.splits.{l}",
-        "estimator.final_layer.adaLN_modulation.1": "final_time",
-        "estimator.final_layer.linear": "final_linear",
-        "estimator.conv2": "final_conv",
-    }
-    # The weight of a norm is a bare parameter of ours.
-    names = {
-        (f"{theirs}.weight" if ours.endswith(".gain") else theirs): ours
-        for theirs, ours in names.items()
-    }
-    unused = [
-        "estimator.input_pos",
-        "estimator.t_embedder.freqs",
-        "estimator.t_embedder2.freqs",
-        "estimator.x_embedder",
-        "estimator.cond_embedder",
-        "estimator.content_mask_embedder",
-    ]
-    if config.tokens:
-        unused += [f"{layer}.attention_norm.project_layer", f"{layer}.ffn_norm.project_layer"]
-    unused += [
-        f"estimator.transformer.layers.{index}.skip_in_linear"
-        for index in range(config.depth)
-        if not config.takes_skip(index)
-    ]
-    if not config.long_skip:
-        unused.append("estimator.skip_linear")
-    return Table("DiT", names, tuple(unused))
-
-
-@dataclass(frozen=True)
-class Conditioning:
-    """What one call's rows are conditioned on, projected.
-
-    Attributes:
-        frames: ``[B, T, width]``, to which the state of the flow is added.
-        style: Token ``[B, 1, width]``; None where style is part of the frames.
-    """
-
-    frames: Tensor
-    style: Tensor | None
-
-
-@dataclass(frozen=True)
-class Modulation:
-    """What the flow time decides, for B rows (or one for all).
-
-    Attributes:
-        token: ``[B, 1, width]``.
-        norms: Gain and offset ``[B, 1, width]`` of the norms: two a layer and the last one. The
-            offset is None where the time is a token.
-        head: Of the last layers where they are a WaveNet: what it takes, and offset and gain
-            ``[B, 1, channels]`` of the norm after it.
-    """
-
-    token: Tensor
-    norms: tuple[tuple[Tensor, Tensor | None], ...]
-    head: tuple[Tensor, Tensor, Tensor] | None
-
-
-class _Norm(nn.Module):
-    """RMS norm whose gain and offset may be driven by the time embedding."""
-
-    def __init__(self, width: int, *, adaptive: bool) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(width))
-        self.time = nn.Linear(width, 2 * width) if adaptive else None
-
-    def modulation(self, time: Tensor) -> tuple[Tensor, Tensor | None]:
-        if self.time is None:
-            return self.gain, None
-        gain, offset = self.time(time)[:, None].chunk(2, dim=2)
-        return gain * self.gain, offset
-
-
-def _normed(x: Tensor, modulation: tuple[Tensor, Tensor | None]) -> Tensor:
-    gain, offset = modulation
-    normed = functional.rms_norm(x.float(), x.shape[-1:], eps=_RMS_EPS)
-    return normed * gain if offset is None else torch.addcmul(offset, normed, gain)
-
-
-class _Attention(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
-
-    def forward(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor], visible: Tensor | None, first: int
-    ) -> Tensor:
-        """Attend from the frames from ``first`` on to all: ``[B, T, width]`` to fewer frames."""
-        rows, frames, width = x.shape
-        if first:
-            # Nobody asks for the earlier frames' output: keys and values alone.
-            weight = self.qkv.weight
-            query = functional.linear(x[:, first:], weight[:width])
-            key, value = functional.linear(x, weight[width:]).chunk(2, dim=2)
-        else:
-            query, key, value = self.qkv(x).chunk(3, dim=2)
-        query, key, value = (
-            part.reshape(rows, -1, self.heads, width // self.heads) for part in (query, key, value)
-        )
-        cos, sin = rotation
-        query = rotated(query, cos[first:frames], sin[first:frames])
-        key = rotated(key, cos[:frames], sin[:frames])
-        attended = functional.scaled_dot_product_attention(
-            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=visible
-        )
-        out: Tensor = self.out(attended.transpose(1, 2).reshape(rows, frames - first, width))
-        return out
-
-
-class _FeedForward(nn.Module):
-    def __init__(self, width: int, inner: int) -> None:
-        super().__init__()
-        self.gate = nn.Linear(width, inner, bias=False)
-        self.up = nn.Linear(width, inner, bias=False)
-        self.down = nn.Linear(inner, width, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down(functional.silu(self.gate(x)) * self.up(x))
-        return out
-
-
-class _Layer(nn.Module):
-    def __init__(self, config: DitConfig, *, takes_skip: bool) -> None:
-        super().__init__()
-        self.skip = nn.Linear(2 * config.width, config.width) if takes_skip else None
-        self.attention_norm = _Norm(config.width, adaptive=not config.tokens)
-        self.attention = _Attention(config.width, config.heads)
-        self.feed_forward_norm = _Norm(config.width, adaptive=not config.tokens)
-        self.feed_forward = _FeedForward(config.width, config.inner)
-
-    def modulations(self, time: Tensor) -> list[tuple[Tensor, Tensor | None]]:
-        return [self.attention_norm.modulation(time), self.feed_forward_norm.modulation(time)]
-
-    def forward(
-        self,
-        x: Tensor,
-        skipped: Tensor | None,
-        *,
-        norms: tuple[tuple[Tensor, Tensor | None], ...],
-        rotation: tuple[Tensor, Tensor],
-        visible: Tensor | None,
-        first: int,
-    ) -> Tensor:
-        if self.skip is not None and skipped is not None:
-            x = self.skip(torch.cat([x, skipped], dim=2))
-        x = x[:, first:] + self.attention(_normed(x, norms[0]), rotation, visible, first)
-        out: Tensor = x + self.feed_forward(_normed(x, norms[1]))
-        return out
+_LAYER_NORM_EPS = 1e-6
+_POSITIONS = 16_384  # as many as the published networks have
 
 
 class DiT(nn.Module):
     """The velocity estimator of all presets."""
 
     frequencies: Tensor
+    cos: Tensor
+    sin: Tensor
 
     def __init__(self, config: DitConfig) -> None:
         super().__init__()
@@ -256,6 +47,10 @@ class DiT(nn.Module):
         self.register_buffer(
             "frequencies", torch.exp(-math.log(10_000) * exponents), persistent=False
         )
+        for name, table in zip(
+            ("cos", "sin"), rotations(_POSITIONS, width // config.heads), strict=True
+        ):
+            self.register_buffer(name, table, persistent=False)
         self.time = _time_network(width)
         self.condition_in = nn.Linear(config.condition, width)
         repeated_style = 0 if config.tokens else STYLE
@@ -263,9 +58,9 @@ class DiT(nn.Module):
         if config.tokens:
             self.style_in = nn.Linear(STYLE, width)
         self.layers = nn.ModuleList(
-            _Layer(config, takes_skip=config.takes_skip(layer)) for layer in range(config.depth)
+            Layer(config, takes_skip=config.takes_skip(layer)) for layer in range(config.depth)
         )
-        self.norm = _Norm(width, adaptive=True)
+        self.norm = Norm(width, adaptive=True)
         if config.long_skip:
             self.long_skip = nn.Linear(width + config.mels, width)
         if config.wavenet:
@@ -349,7 +144,7 @@ class DiT(nn.Module):
         embedding = self.time(features)
         norms: list[tuple[Tensor, Tensor | None]] = []
         for layer in self.layers:
-            norms += cast("_Layer", layer).modulations(embedding)
+            norms += cast("Layer", layer).modulations(embedding)
         norms.append(self.norm.modulation(embedding))
         head = None
         if self.config.wavenet:
@@ -378,50 +173,117 @@ class DiT(nn.Module):
         Returns:
             ``[B, mels, N]``.
         """
-        rows, frames = condition.frames.shape[:2]
-        prompt = frames - x.shape[2]
-        state = x.transpose(1, 2)
-        added = functional.linear(state, self.merge.weight[:, : self.config.mels])
-        h = condition.frames + functional.pad(added, (0, 0, prompt, 0))
-        if condition.style is not None:
-            h = torch.cat([modulation.token.expand(rows, -1, -1), condition.style, h], dim=1)
+        return self.velocity_and_keys(x, condition, modulation, valid=valid)[0]
+
+    def velocity_and_keys(
+        self,
+        x: Tensor,
+        condition: Conditioning,
+        modulation: Modulation,
+        *,
+        valid: Tensor | None = None,
+    ) -> tuple[Tensor, tuple[Keys, ...]]:
+        """As :meth:`velocity`, with keys and values of the prompt's frames in each layer."""
+        prompt = condition.frames.shape[1] - x.shape[2]
         visible = None
         if valid is not None:
             visible = functional.pad(valid, (self.tokens, 0), value=True)[:, None, None]
+        margin = self._margin(prompt)
+        h = self._transformer_in(x, condition, modulation)
+        rotation = self.cos[: h.shape[1]], self.sin[: h.shape[1]]
         # Only what reaches the frames that are asked for is carried through the last layer.
-        margin = min(prompt, wavenet.RECEPTIVE) if self.config.wavenet else 0
         first = self.tokens + prompt - margin
-        h = self._transform(h, modulation, visible, first)
+        h, keys = self._transform(h, modulation, rotation, first=first, visible=visible)
+        kept = None if valid is None else valid[:, None, prompt - margin :].to(h.dtype)
+        held = tuple(
+            (key[:, self.tokens : first], value[:, self.tokens : first]) for key, value in keys
+        )
+        return self._head(h, x, modulation, margin, kept), held
+
+    def velocity_beside(
+        self,
+        x: Tensor,
+        condition: Conditioning,
+        modulation: Modulation,
+        held: tuple[Keys, ...],
+    ) -> Tensor:
+        """Velocity with the prompt's frames as another flow time left them: an approximation.
+
+        Args:
+            x: As for :meth:`velocity`.
+            condition: As for :meth:`velocity`.
+            modulation: Of this flow time.
+            held: From :meth:`velocity_and_keys` at an earlier one.
+
+        Returns:
+            ``[B, mels, N]``.
+        """
+        prompt = condition.frames.shape[1] - x.shape[2]
+        margin = self._margin(prompt)
+        start = prompt - margin
+        own = Conditioning(condition.frames[:, start:], condition.style)
+        h = self._transformer_in(x, own, modulation)
+        own_places = slice(self.tokens + start, start + h.shape[1])
+        rotation = (
+            torch.cat([self.cos[: self.tokens], self.cos[own_places]]),
+            torch.cat([self.sin[: self.tokens], self.sin[own_places]]),
+        )
+        h, _ = self._transform(h, modulation, rotation, first=self.tokens, held=held)
+        return self._head(h, x, modulation, margin, None)
+
+    def _margin(self, prompt: int) -> int:
+        """Frames of the prompt that the last layers want to see."""
+        return min(prompt, wavenet.RECEPTIVE) if self.config.wavenet else 0
+
+    def _transformer_in(self, x: Tensor, condition: Conditioning, modulation: Modulation) -> Tensor:
+        rows, frames = condition.frames.shape[:2]
+        added = functional.linear(x.transpose(1, 2), self.merge.weight[:, : self.config.mels])
+        h = condition.frames + functional.pad(added, (0, 0, frames - x.shape[2], 0))
+        if condition.style is not None:
+            h = torch.cat([modulation.token.expand(rows, -1, -1), condition.style, h], dim=1)
+        return h
+
+    def _transform(
+        self,
+        h: Tensor,
+        modulation: Modulation,
+        rotation: tuple[Tensor, Tensor],
+        *,
+        first: int,
+        visible: Tensor | None = None,
+        held: tuple[Keys, ...] | None = None,
+    ) -> tuple[Tensor, list[Keys]]:
+        """Run the layers and the last norm; returns the positions from ``first`` on."""
+        half = self.config.depth // 2
+        skips: list[Tensor] = []
+        keys: list[Keys] = []
+        for index, layer in enumerate(self.layers):
+            skipped = skips.pop() if self.config.takes_skip(index) else None
+            h, own = layer(
+                h,
+                skipped,
+                norms=modulation.norms[2 * index : 2 * index + 2],
+                rotation=rotation,
+                visible=visible,
+                first=first if index == self.config.depth - 1 else 0,
+                held=None if held is None else held[index],
+            )
+            keys.append(own)
+            if index < half:
+                skips.append(h)
+        return normed(h, modulation.norms[-1]), keys
+
+    def _head(
+        self, h: Tensor, x: Tensor, modulation: Modulation, margin: int, kept: Tensor | None
+    ) -> Tensor:
+        """The last layers: ``[B, margin + N, width]`` to ``[B, mels, N]``."""
         if self.config.long_skip:
-            h = self.long_skip(torch.cat([h, functional.pad(state, (0, 0, margin, 0))], dim=2))
+            state = functional.pad(x.transpose(1, 2), (0, 0, margin, 0))
+            h = self.long_skip(torch.cat([h, state], dim=2))
         if modulation.head is None:
             out: Tensor = self.final(h).transpose(1, 2)
             return out
-        kept = None if valid is None else valid[:, None, prompt - margin :].to(h.dtype)
         return self._wavenet_head(h, modulation.head, kept)[:, :, margin:]
-
-    def _transform(
-        self, h: Tensor, modulation: Modulation, visible: Tensor | None, first: int
-    ) -> Tensor:
-        """Run the layers and the last norm; returns the positions from ``first`` on."""
-        half = self.config.depth // 2
-        rotation = rotations(h.shape[1], self.config.width // self.config.heads, h.device)
-        skips: list[Tensor] = []
-        for index, layer in enumerate(self.layers):
-            skipped = skips.pop() if self.config.takes_skip(index) else None
-            norms = modulation.norms[2 * index : 2 * index + 2]
-            last = index == self.config.depth - 1
-            h = layer(
-                h,
-                skipped,
-                norms=norms,
-                rotation=rotation,
-                visible=visible,
-                first=first if last else 0,
-            )
-            if index < half:
-                skips.append(h)
-        return _normed(h, modulation.norms[-1])
 
     def _wavenet_head(
         self, h: Tensor, modulation: tuple[Tensor, Tensor, Tensor], valid: Tensor | None
@@ -429,26 +291,11 @@ class DiT(nn.Module):
         gates, offset, gain = modulation
         z = self.wavenet(self.wavenet_in(h).transpose(1, 2), gates, valid)
         z = z.transpose(1, 2) + self.wavenet_skip(h)
-        normed = functional.layer_norm(z, z.shape[-1:], eps=_LAYER_NORM_EPS)
+        flat = functional.layer_norm(z, z.shape[-1:], eps=_LAYER_NORM_EPS)
         out: Tensor = self.final_conv(
-            self.final_linear(torch.addcmul(offset, normed, gain)).transpose(1, 2)
+            self.final_linear(torch.addcmul(offset, flat, gain)).transpose(1, 2)
         )
         return out
-
-
-def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate adjacent pairs of ``[B, T, heads, size]`` by angles ``[T, size / 2]``."""
-    a, b = x[..., 0::2], x[..., 1::2]
-    cos, sin = cos[:, None], sin[:, None]
-    return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=4).flatten(3)
-
-
-@lru_cache(maxsize=64)
-def rotations(positions: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines ``[positions, size / 2]`` of the rotary embedding."""
-    exponents = torch.arange(0, size, 2, dtype=torch.float32)[: size // 2] / size
-    angles = torch.outer(torch.arange(positions, dtype=torch.float32), 1.0 / 10_000.0**exponents)
-    return torch.cos(angles).to(device), torch.sin(angles).to(device)
 
 
 def _time_network(width: int) -> nn.Sequential:

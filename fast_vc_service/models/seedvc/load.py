@@ -20,7 +20,15 @@ from fast_vc_service.models.checkpoint import (
     read_checkpoint,
 )
 from fast_vc_service.models.hub import sha256_of
-from fast_vc_service.models.seedvc import bigvgan, content, dit, hift, length_regulator, rmvpe
+from fast_vc_service.models.seedvc import (
+    bigvgan,
+    content,
+    dit_config,
+    hift,
+    length_regulator,
+    rmvpe,
+)
+from fast_vc_service.models.seedvc.dit import DiT
 from fast_vc_service.models.seedvc.networks import Networks
 from fast_vc_service.models.seedvc.presets import Preset
 
@@ -77,7 +85,7 @@ def load_networks(
             length_regulator.TABLE,
             "length_regulator.",
         ),
-        dit=made(lambda: dit.DiT(preset.dit), "dit", dit.table(preset.dit), "cfm."),
+        dit=made(lambda: DiT(preset.dit), "dit", dit_config.table(preset.dit), "cfm."),
         speaker=made(campplus.CampPlus, "speaker", campplus.TABLE),
         vocoder=vocoder,
         pitch=made(rmvpe.Rmvpe, "pitch", rmvpe.TABLE) if preset.regulator.f0_bins else None,

@@ -8,8 +8,7 @@ overlapping windows see the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,12 +20,14 @@ from fast_vc_service.audio.pitch import Register, track
 from fast_vc_service.contract import BLOCK_QUANTUM, SAMPLE_RATE_IN, FloatArray, Voice
 from fast_vc_service.models.gate import gains
 from fast_vc_service.models.seedvc import hift
-from fast_vc_service.models.seedvc.dit import Conditioning
+from fast_vc_service.models.seedvc.dit_layers import Conditioning
 from fast_vc_service.models.seedvc.f0 import shifted
+from fast_vc_service.models.seedvc.graphs import GraphedSampler
 from fast_vc_service.models.seedvc.networks import Networks
 from fast_vc_service.models.seedvc.noise import noise_at
 from fast_vc_service.models.seedvc.options import SeedVcOptions
 from fast_vc_service.models.seedvc.sampler import Sampler, stacked
+from fast_vc_service.models.seedvc.vocoding import harmonic_wave
 from fast_vc_service.models.seedvc.voice import Prompt, make_voice, prompt_of
 from fast_vc_service.models.silero.vad import load_vad
 
@@ -69,14 +70,29 @@ class SeedVcModel:
 
     def __init__(self, networks: Networks, options: SeedVcOptions, family: str) -> None:
         self.family = family
-        self.networks = networks
         self.options = options
         self.sample_rate_out = networks.preset.mel.sample_rate
         self._hop = networks.preset.mel.hop
-        self._sample = Sampler(networks.dit, options.steps, options.guidance)
+        # What depends on the flow time alone is computed in full precision, once.
+        exact = networks.dit
+        if options.precision != "float32":
+            networks = networks.narrowed(getattr(torch, options.precision))
+        self.networks = networks
+        sampler = Sampler(
+            networks.dit,
+            options.steps,
+            options.guidance,
+            times=exact,
+            prompt_every=options.prompt_every,
+            compiled=options.compiled,
+        )
+        self._sample = GraphedSampler(sampler) if options.cuda_graphs else sampler
         vocoder = networks.vocoder
         self._margin = (
             hift.RECEPTIVE if isinstance(vocoder, hift.HiFT) else vocoder.config.receptive
+        )
+        self._bigvgan: Callable[..., Tensor] = (
+            torch.compile(vocoder) if options.compiled else vocoder
         )
 
     @property
@@ -136,9 +152,9 @@ class SeedVcModel:
         mel = self._mel(audio, seen, frames, memories=memories, ends=ends, f0_hz=f0_hz)
 
         kept = self._out(new_samples + right_samples + self.overlap) + 1
-        tail = min(frames, -(-kept // self._hop) + self._margin)
+        tail, kept_frames = self._tail(kept, frames)
         joins = [end - self._out(right_samples + self.overlap - SEARCH // 2) for end in ends]
-        wave, cycles = self._vocoded(mel[:, :, -tail:], memories, ends, joins)
+        wave, cycles = self._vocoded(mel[:, :, -tail:], kept_frames, memories, ends, joins)
         heard = wave[:, -min(kept, wave.shape[1]) :].cpu().numpy()
 
         out = np.zeros((len(windows), self._out(windows.shape[1])), np.float32)
@@ -190,7 +206,7 @@ class SeedVcModel:
         if f0_hz is not None:
             moves = torch.tensor([self._move(memory) for memory in memories], device=device)
             target_f0 = shifted(f0_hz, log_offset=moves[:, None])
-        with self._autocast():
+        with networks.autocast():
             content = networks.content(audio)
             unheard = (audio.shape[1] - seen) // BLOCK_QUANTUM
             lengths = torch.full((len(memories),), frames)
@@ -203,42 +219,31 @@ class SeedVcModel:
             mel = self._sample(torch.from_numpy(noise).to(device), condition)
         return mel.float()
 
+    def _tail(self, kept_samples: int, frames: int) -> tuple[int, int]:
+        """How many of the newest mel frames the vocoder gets, and how many it has to return."""
+        kept = min(frames, -(-kept_samples // self._hop))
+        return min(frames, kept + self._margin), kept
+
     def _vocoded(
         self,
         mel: Tensor,
+        kept: int,
         memories: Sequence[SeedVcMemory],
         ends: Sequence[int],
         joins: Sequence[int],
     ) -> tuple[Tensor, list[float]]:
-        """Wave ``[B, 256 T]`` or alike, and the source's phase at each join, in cycles."""
+        """Wave ``[B, at least kept frames]``, and the source's phase at each join, in cycles."""
         vocoder = self.networks.vocoder
         if not isinstance(vocoder, hift.HiFT):
-            return vocoder(mel), [0.0] * len(memories)
-        f0 = vocoder.f0(mel)
-        cycles = hift.cycles(f0)[:, 0].double()
-        samples = cycles.shape[1]
-        # Where the block before went on: its phase there fixes the phase everywhere.
-        offsets, noises = [], []
-        for row, (memory, end) in enumerate(zip(memories, ends, strict=True)):
-            begin = end - samples
-            place = -1 if memory.heard is None else memory.heard - begin
-            known = cycles[row, place - 1] if 0 < place <= samples else cycles.new_zeros(())
-            offsets.append(memory.cycles - known)
-            noises.append(noise_at(memory.seed, begin, samples, hift.HARMONICS))
-        start = torch.stack(offsets)
-        multiples = torch.arange(1, hift.HARMONICS + 1, device=mel.device)
-        fixed = torch.from_numpy(np.stack([_phases(memory.seed) for memory in memories]))
-        turns = torch.remainder(start[:, None] * multiples, 1.0).float()
-        phases = fixed.to(mel.device) + 2 * math.pi * turns
-        noise = torch.from_numpy(np.stack(noises)).to(mel.device)
-        wave: Tensor = vocoder(mel, vocoder.source(f0, phases, noise))
-        at_join = torch.stack(
-            [
-                torch.remainder(start[row] + cycles[row, join - (end - samples) - 1], 1.0)
-                for row, (join, end) in enumerate(zip(joins, ends, strict=True))
-            ]
+            return self._bigvgan(mel, kept), [0.0] * len(memories)
+        return harmonic_wave(
+            vocoder,
+            mel,
+            seeds=[memory.seed for memory in memories],
+            carried=[(memory.cycles, memory.heard) for memory in memories],
+            ends=ends,
+            joins=joins,
         )
-        return wave, at_join.tolist()
 
     def _seen(self, window: int) -> int:
         """Samples of a window that the transformer sees."""
@@ -268,23 +273,8 @@ class SeedVcModel:
         mixed[: len(mixed) - kept] = 0.0
         return np.clip(mixed, -1.0, 1.0)
 
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self.options.precision == "float32":
-            return nullcontext()
-        dtype = torch.bfloat16 if self.options.precision == "bfloat16" else torch.float16
-        return torch.autocast(self.networks.device.type, dtype)
-
     def _out(self, samples: int) -> int:
         return samples * self.sample_rate_out // SAMPLE_RATE_IN
-
-
-def _phases(seed: int) -> FloatArray:
-    """Initial phase of each harmonic in radians; that of the fundamental is 0."""
-    phases = np.random.Generator(np.random.PCG64([seed, hift.HARMONICS])).uniform(
-        -np.pi, np.pi, hift.HARMONICS
-    )
-    phases[0] = 0.0
-    return phases.astype(np.float32)
 
 
 def _units(milliseconds: int) -> int:

@@ -30,6 +30,10 @@ class SeedVcOptions:
         gate: Silence where nobody speaks.
         hangover_ms: How long the gate stays open after speech.
         precision: Of transformer and content encoder; the vocoder always runs in float32.
+        prompt_every: The prompt's frames are taken through the transformer in every n-th step of
+            the sampler; above 1 an approximation.
+        compiled: Whether ``torch.compile`` makes transformer and BigVGAN.
+        cuda_graphs: Whether the sampler is recorded as CUDA graphs, one a batch size.
     """
 
     steps: int = 10
@@ -44,6 +48,9 @@ class SeedVcOptions:
     gate: bool = True
     hangover_ms: int = 200
     precision: Precision = "float32"
+    prompt_every: int = 1
+    compiled: bool = False
+    cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
         for name in ("context_ms", "dit_context_ms", "lookahead_ms", "crossfade_ms"):
@@ -68,10 +75,20 @@ class SeedVcSource:
         cache_dir: Cache of downloads.
         checkpoint: A fine-tuned checkpoint in place of the published transformer and length
             regulator; None takes the published one.
+        config: Sizes of the networks in ``checkpoint``, as the training program writes them; None
+            if they are those of the engine's preset.
         options: See there.
+
+    Raises:
+        ValueError: A configuration without a checkpoint.
     """
 
     models_dir: Path = Path("checkpoints")
     cache_dir: Path = Path("checkpoints/hf")
     checkpoint: Path | None = None
+    config: Path | None = None
     options: SeedVcOptions = SeedVcOptions()
+
+    def __post_init__(self) -> None:
+        if self.config is not None and self.checkpoint is None:
+            raise ValueError("seedvc_config: expected with seedvc_checkpoint, got it alone")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fast_vc_service.audio.mel import MelSettings
 from fast_vc_service.models.seedvc.bigvgan import BIGVGAN_22K, BIGVGAN_44K, BigVganConfig
 from fast_vc_service.models.seedvc.content import WHISPER_SMALL, XLSR_300M, ContentConfig
-from fast_vc_service.models.seedvc.dit import DitConfig
+from fast_vc_service.models.seedvc.dit_config import DitConfig
 from fast_vc_service.models.seedvc.length_regulator import RegulatorConfig
 
 

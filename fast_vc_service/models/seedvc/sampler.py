@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fast_vc_service.models.seedvc.dit import Conditioning, DiT
+from fast_vc_service.models.seedvc.dit import DiT
+from fast_vc_service.models.seedvc.dit_layers import Conditioning, Keys
 
 
 class Sampler:
@@ -17,20 +18,45 @@ class Sampler:
         dit: The velocity estimator, in eval mode on its device.
         steps: Euler steps.
         guidance: Weight of the difference to the unconditional velocity; 0 leaves it out.
+        prompt_every: The prompt's frames are taken through the transformer in every n-th step;
+            1 is exact, more is an approximation.
+        compiled: Whether ``torch.compile`` makes the estimator.
+        times: The estimator in full precision, for what depends on the flow time alone; None is
+            ``dit``.
 
     Raises:
         ValueError: Fewer than one step, or a negative guidance.
     """
 
-    def __init__(self, dit: DiT, steps: int, guidance: float) -> None:
-        if steps < 1 or guidance < 0:
-            raise ValueError(f"expected steps >= 1 and guidance >= 0, got {steps} and {guidance}")
+    def __init__(
+        self,
+        dit: DiT,
+        steps: int,
+        guidance: float,
+        *,
+        prompt_every: int = 1,
+        compiled: bool = False,
+        times: DiT | None = None,
+    ) -> None:
+        if steps < 1 or guidance < 0 or prompt_every < 1:
+            raise ValueError(
+                "expected steps >= 1, guidance >= 0 and prompt_every >= 1, "
+                f"got {steps}, {guidance} and {prompt_every}"
+            )
         self._dit = dit
+        self._prompt_every = prompt_every
+        self._whole = dit.velocity
+        self._keeping = dit.velocity_and_keys
+        self._beside = dit.velocity_beside
+        if compiled:
+            self._whole = torch.compile(self._whole)
+            self._keeping = torch.compile(self._keeping)
+            self._beside = torch.compile(self._beside)
         self._steps = steps
         self._guidance = guidance
-        times = torch.arange(steps, device=dit.frequencies.device) / steps
+        places = torch.arange(steps, device=dit.frequencies.device) / steps
         with torch.no_grad():
-            self._modulations = [dit.modulation(time[None]) for time in times]
+            self._modulations = [(times or dit).modulation(place[None]) for place in places]
 
     def __call__(self, noise: Tensor, condition: Conditioning) -> Tensor:
         """Sample the frames that follow the prompt.
@@ -45,13 +71,18 @@ class Sampler:
         x = noise
         if self._guidance:
             condition = stacked([condition, self._dit.unconditional(condition)])
-        for modulation in self._modulations:
-            if self._guidance:
-                pair = self._dit.velocity(torch.cat([x, x]), condition, modulation)
-                given, free = pair.chunk(2)
-                velocity = given + self._guidance * (given - free)
+        held: tuple[Keys, ...] = ()
+        for step, modulation in enumerate(self._modulations):
+            state = torch.cat([x, x]) if self._guidance else x
+            if self._prompt_every == 1:
+                velocity = self._whole(state, condition, modulation)
+            elif step % self._prompt_every == 0:
+                velocity, held = self._keeping(state, condition, modulation)
             else:
-                velocity = self._dit.velocity(x, condition, modulation)
+                velocity = self._beside(state, condition, modulation, held)
+            if self._guidance:
+                given, free = velocity.chunk(2)
+                velocity = given + self._guidance * (given - free)
             x = x + velocity / self._steps
         return x
 

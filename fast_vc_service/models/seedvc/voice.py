@@ -14,7 +14,7 @@ from fast_vc_service.audio.loudness import dbfs
 from fast_vc_service.audio.mel import log_mel
 from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray, Voice
 from fast_vc_service.models.seedvc.content import encoded
-from fast_vc_service.models.seedvc.dit import Conditioning
+from fast_vc_service.models.seedvc.dit_layers import Conditioning
 from fast_vc_service.models.seedvc.networks import Networks
 
 MIN_SECONDS = 1.0
@@ -81,7 +81,8 @@ def make_voice(
     mel = log_mel(torch.from_numpy(clip)[None].to(device), mel_settings)
     f0_hz = networks.pitch.f0(wave_16k) if networks.pitch is not None else None
     lengths = torch.tensor([mel.shape[2]])
-    condition = networks.regulator(encoded(networks.content, wave_16k), lengths, f0_hz)
+    with networks.autocast():
+        condition = networks.regulator(encoded(networks.content, wave_16k), lengths, f0_hz)
     features = {
         "mel": mel[0],
         "condition": condition[0],
@@ -89,7 +90,9 @@ def make_voice(
     }
     if f0_hz is not None and bool((f0_hz > 0).any()):
         features["log_f0"] = torch.log(f0_hz[f0_hz > 0]).median()[None]
-    return Voice(name, family, {key: value.cpu().numpy() for key, value in features.items()})
+    return Voice(
+        name, family, {key: value.float().cpu().numpy() for key, value in features.items()}
+    )
 
 
 @torch.no_grad()
@@ -106,7 +109,8 @@ def prompt_of(networks: Networks, voice: Voice) -> Prompt:
         )
     except KeyError as error:
         raise ValueError(f"voice {voice.name!r} is not of this family: no {error}") from error
-    projected = networks.dit.condition(mel, condition, style)
+    with networks.autocast():
+        projected = networks.dit.condition(mel, condition, style)
     log_f0 = voice.features.get("log_f0")
     known = log_f0 is not None and math.isfinite(float(log_f0[0]))
     return Prompt(
