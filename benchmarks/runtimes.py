@@ -74,7 +74,7 @@ def _int8(network: nn.Module) -> nn.Module:
     return made
 
 
-def _compiled(network: nn.Module) -> nn.Module:
+def _compiled(network: Any) -> Any:
     network.stream = torch.compile(network.stream, dynamic=False)
     return network
 
@@ -99,7 +99,7 @@ def _like(tree: Any, tensors: Iterator[Tensor]) -> Any:
 class _Flat(nn.Module):
     """``network.stream`` with every tensor of its arguments and answers by itself."""
 
-    def __init__(self, network: nn.Module, arguments: Sequence[Any]) -> None:
+    def __init__(self, network: Any, arguments: Sequence[Any]) -> None:
         super().__init__()
         self._network, self._arguments = network, tuple(arguments)
 
@@ -111,7 +111,7 @@ class _Flat(nn.Module):
 class OnnxNetwork:
     """A network whose ``stream`` is exported when it is first called, and runs in ONNX Runtime."""
 
-    def __init__(self, network: nn.Module, *, int8: bool) -> None:
+    def __init__(self, network: Any, *, int8: bool) -> None:
         self._network, self._int8 = network, int8
         self._session: Any = None
         self._shape: Any = None
@@ -125,7 +125,7 @@ class OnnxNetwork:
             quantize_dynamic,
         )
 
-        self._shape = self._network.stream(*arguments)  # type: ignore[operator]
+        self._shape = self._network.stream(*arguments)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         with tempfile.TemporaryDirectory() as folder:
@@ -198,7 +198,8 @@ def _log_mel_db(sound: FloatArray) -> FloatArray:
     heard = resample(sound, envelope.SAMPLE_RATE_HZ, spectrum.SAMPLE_RATE_HZ).astype(np.float32)
     whole = heard[: len(heard) // spectrum.HOP_SAMPLES * spectrum.HOP_SAMPLES]
     mel, _ = spectrum.log_mel(torch.from_numpy(whole)[None])
-    return 8.686 * mel[0].clamp(min=-9.2).numpy()
+    decibels: FloatArray = 8.686 * mel[0].clamp(min=-9.2).numpy()
+    return decibels
 
 
 def measure(converter: NanoConverter, voice: Any, blocks: FloatArray) -> tuple[Any, FloatArray]:

@@ -101,7 +101,7 @@ class Health(BaseModel):
                     "engine": "world",
                     "sessions": {"live": 3, "capacity": 24},
                     "uptime_s": 3600.0,
-                    "version": "0.2.0",
+                    "version": "0.3.0",
                 }
             ]
         }
@@ -120,7 +120,7 @@ class Version(BaseModel):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"version": "0.2.0", "python": "3.11.9", "torch": "2.13.0"}]
+            "examples": [{"version": "0.3.0", "python": "3.11.9", "torch": "2.13.0"}]
         }
     )
 

@@ -115,10 +115,10 @@ class Engine(BaseModel):
     engine: Literal[
         "nano", "world", "passthrough", "seedvc-tiny", "seedvc-small", "seedvc-base"
     ] = Field(
-        "world",
-        description="Model family. `world` is signal processing without weights; `nano` is the "
-        "built-in network, still learning; `seedvc-…` want a GPU and downloaded weights (see "
-        "models.md); `passthrough` returns the input and is for measurements only.",
+        "nano",
+        description="Model family. `nano` is the built-in network; `world` is signal processing "
+        "without weights; `seedvc-…` want a GPU and downloaded weights (see models.md); "
+        "`passthrough` returns the input and is for measurements only.",
     )
     device: str = Field(
         "cpu",

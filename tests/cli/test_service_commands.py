@@ -123,7 +123,7 @@ def test_a_service_s_life(home: Path, port: int, cli: Cli, serve: Serve) -> None
     info = wait_for(home, port, "starting")
     assert info["master_pid"] == child.pid
     assert info["url"] == f"ws://127.0.0.1:{port}/ws"
-    assert (info["env_profile"], info["config_path"], info["engine"]) == ("prod", None, "world")
+    assert (info["env_profile"], info["config_path"], info["engine"]) == ("prod", None, "nano")
     assert cli("status").returncode == 4
 
     wait_for(home, port, "ready")

@@ -23,9 +23,9 @@ def passthrough(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSer
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+def default_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """The service as it starts by default."""
-    service = launch(tmp_path_factory.mktemp("world"), max_sessions=8, late_ms=20_000)
+    service = launch(tmp_path_factory.mktemp("default"), max_sessions=8, late_ms=20_000)
     service.wait_until("ready")
     yield service
     service.stop()

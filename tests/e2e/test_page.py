@@ -126,9 +126,9 @@ def test_what_is_played_is_what_was_spoken_without_gaps_and_as_late_as_shown(
 
 @pytest.mark.slow
 def test_the_own_voice_is_heard_on_demand_marked_and_in_its_own_pitch(
-    world: RunningService, visit: Callable[..., Visitor]
+    default_service: RunningService, visit: Callable[..., Visitor]
 ) -> None:
-    visitor = visit(world, ears=True)
+    visitor = visit(default_service, ears=True)
     visitor.page.check("input[value=soprano]", force=True)
     visitor.page.check("input[value=own]", force=True)
     assert "your own voice" in visitor.text("#own-banner")
@@ -148,9 +148,9 @@ def test_the_own_voice_is_heard_on_demand_marked_and_in_its_own_pitch(
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["PCM", "OPUS"])
 def test_a_live_voice_is_changed(
-    world: RunningService, visit: Callable[..., Visitor], tmp_path: Path, encoding: str
+    default_service: RunningService, visit: Callable[..., Visitor], tmp_path: Path, encoding: str
 ) -> None:
-    visitor = visit(world, ears=True)
+    visitor = visit(default_service, ears=True)
     visitor.page.check("input[value=soprano]", force=True)
     visitor.page.evaluate(f"document.getElementById('encoding').value = '{encoding}'")
     visitor.page.click("#start")
@@ -171,9 +171,9 @@ def test_a_live_voice_is_changed(
 
 
 def test_a_whole_file_is_converted_to_its_own_length_in_another_pitch(
-    world: RunningService, visit: Callable[..., Visitor], tmp_path: Path
+    default_service: RunningService, visit: Callable[..., Visitor], tmp_path: Path
 ) -> None:
-    visitor = visit(world)
+    visitor = visit(default_service)
     visitor.page.check("input[value=soprano]", force=True)
     visitor.page.check("input[value=file]", force=True)
     visitor.page.set_input_files("#file", SOURCE)

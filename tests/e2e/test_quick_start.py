@@ -88,13 +88,13 @@ def check_converted(path: Path, rate: int, *, lag_ms: float = 0.0) -> None:
     ],
 )
 def test_a_client_gets_the_same_words_in_another_voice(
-    world: RunningService, tmp_path: Path, script: str, flags: tuple[str, ...], rate: int
+    default_service: RunningService, tmp_path: Path, script: str, flags: tuple[str, ...], rate: int
 ) -> None:
     said = run(
         f"websocket/{script}",
         tmp_path,
         "--url",
-        world.url,
+        default_service.url,
         "--output-wav-dir",
         str(tmp_path),
         "--no-real-time",
@@ -110,7 +110,9 @@ def test_a_client_gets_the_same_words_in_another_voice(
     check_converted(wav, rate, lag_ms=6.5 if "--encoding" in flags else 0.0)
 
 
-def test_a_real_time_client_measures_its_latency(world: RunningService, tmp_path: Path) -> None:
+def test_a_real_time_client_measures_its_latency(
+    default_service: RunningService, tmp_path: Path
+) -> None:
     short = tmp_path / "short.wav"
     audio, rate = read_audio(SOURCE)
     write_audio(short, audio[: 3 * rate], rate)
@@ -118,7 +120,7 @@ def test_a_real_time_client_measures_its_latency(world: RunningService, tmp_path
         "websocket/ws_client.py",
         tmp_path,
         "--url",
-        world.url,
+        default_service.url,
         "--source-wav-path",
         str(short),
         "--output-wav-dir",
@@ -128,12 +130,12 @@ def test_a_real_time_client_measures_its_latency(world: RunningService, tmp_path
     assert "mouth to ear" in said
 
 
-def test_many_clients_at_once(world: RunningService, tmp_path: Path) -> None:
+def test_many_clients_at_once(default_service: RunningService, tmp_path: Path) -> None:
     run(
         "websocket/concurrent_ws_client.py",
         tmp_path,
         "--url",
-        world.url,
+        default_service.url,
         "--num-clients",
         "2",
         "--max-workers",
@@ -164,12 +166,14 @@ def test_many_clients_at_once(world: RunningService, tmp_path: Path) -> None:
     assert stats["jitter_ms"] is stats["is_real_time"] is None, "not sent in real time"
 
 
-def test_a_refused_client_fails_and_says_why(world: RunningService, tmp_path: Path) -> None:
+def test_a_refused_client_fails_and_says_why(
+    default_service: RunningService, tmp_path: Path
+) -> None:
     said = run(
         "websocket/ws_client.py",
         tmp_path,
         "--url",
-        world.url,
+        default_service.url,
         "--voice",
         "nobody",
         "--output-wav-dir",

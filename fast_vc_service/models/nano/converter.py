@@ -35,7 +35,7 @@ from fast_vc_service.models.nano.vocoder import VocoderState
 from fast_vc_service.models.nano.voice import FAMILY, Target, make_voice
 
 SOURCE_SHARE = 0.75
-"""How much of the envelope below 7.6 kHz is the source's own, moved to the target; see :mod:`tract`."""
+"""How much of the envelope below 7.6 kHz is the source's own, moved; see :mod:`tract`."""
 
 EULER_STEPS = 2
 """Steps of the flow; 0 speaks with the mean envelope."""
