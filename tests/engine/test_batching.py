@@ -242,14 +242,14 @@ def test_sessions_that_fit_wait_for_no_more_than_one_gathering_and_one_step(
 @given(
     phases=st.lists(st.floats(0, 1), min_size=2, max_size=12),
     capacity=st.integers(1, 4),
-    late_s=st.floats(1.0, 3.0),
+    late_blocks=st.floats(1.0, 3.0),
 )
 def test_overload_is_shared_and_queues_stay_short(
-    phases: list[float], capacity: int, late_s: float
+    phases: list[float], capacity: int, late_blocks: float
 ) -> None:
     """Any number of sessions of equal rights on a machine that converts ``capacity`` a block."""
-    blocks = 40
-    step_s = 1.0 / capacity
+    blocks, block_s = 40, 0.1
+    step_s, late_s = block_s / capacity, block_s * late_blocks
     queue = queue_of(len(phases), 1)
     longest = 0
 
@@ -260,14 +260,14 @@ def test_overload_is_shared_and_queues_stay_short(
     jobs = [
         each
         for channel, phase in enumerate(phases)
-        for each in stream(channel, blocks, 1.0, phase_s=phase, late_s=late_s)
+        for each in stream(channel, blocks, block_s, phase_s=block_s * phase, late_s=late_s)
     ]
     ran = simulate(queue, jobs, lambda _batch: step_s, watch=watch)
     assert len(ran) == len(jobs)
     converted = Counter(each.job.channel for each in ran if not each.late)
     counts = [converted[channel] for channel in range(len(phases))]
-    assert max(counts) - min(counts) <= 3
-    assert longest <= len(phases) * (math.ceil(late_s + step_s) + 1)
+    assert max(counts) - min(counts) <= 4
+    assert longest <= len(phases) * (math.ceil((late_s + step_s) / block_s) + 1)
     # What is converted at all is not late by more than the policy and one step.
     assert all(
         each.ended_at <= each.job.submitted_at + late_s + step_s + TINY
