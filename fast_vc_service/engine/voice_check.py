@@ -6,6 +6,8 @@ What makes it useless is a problem, and refuses it; what makes it worse is a dou
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -154,7 +156,7 @@ def _speech(audio: FloatArray) -> npt.NDArray[np.bool_]:
     found = np.zeros(len(audio), bool)
     whole = len(audio) // CHUNK * CHUNK
     if whole:
-        with torch.no_grad():
+        with torch.no_grad(), _one_thread():
             likely = load_vad(torch.device("cpu"))(torch.from_numpy(audio[:whole])[None])[0]
         found[:whole] = np.repeat(likely.numpy() > _SPEECH, CHUNK)
     return found
@@ -173,9 +175,23 @@ def _least_alike(speech: FloatArray) -> float | None:
     if len(pieces) < 2:
         return None
     network = _speaker_network()
-    vectors = [network.embed(torch.from_numpy(piece)).numpy() for piece in pieces]
+    with _one_thread():
+        vectors = [network.embed(torch.from_numpy(piece)).numpy() for piece in pieces]
     vectors = [vector / max(float(np.linalg.norm(vector)), 1e-9) for vector in vectors]
     return round(min(float(a @ b) for a, b in itertools.combinations(vectors, 2)), 3)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Leave the other cores to live sessions; on busy ones several threads would only wait."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @cache
