@@ -297,6 +297,21 @@ def convert(
     file_format: Annotated[
         FileFormat, typer.Option("--format", help="Format of the converted files.")
     ] = FileFormat.WAV,
+    parallel: Annotated[
+        int,
+        typer.Option(
+            "--parallel", "-j", help="Files converted at the same time.", metavar="N", min=1, max=64
+        ),
+    ] = 1,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Skip what an earlier run with --resume has finished just so."
+        ),
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write the results into this JSON file.", metavar="FILE")
+    ] = None,
     profile: Profile = None,
     config: Config = None,
     engine: Engine = None,
@@ -307,7 +322,7 @@ def convert(
 
     Any format, rate and length is read; channels are mixed to one. A converted file has the
     sample rate and exactly the length of its source. A broken file is reported, the others are
-    converted, and the exit status is 1.
+    converted. Exit status: 0 all were converted, 1 some could not be, 2 a wrong setting or flag.
     """
     if voice is not None and reference_wav_path is not None:
         raise typer.BadParameter("expected one of --voice and --reference-wav-path, got both")
@@ -322,6 +337,9 @@ def convert(
         voice=voice,
         reference=reference_wav_path,
         pitch_shift=pitch_shift,
+        parallel=parallel,
+        resume=resume,
+        report=report,
     )
     raise typer.Exit(conversion.run(loaded.settings, request, as_json=as_json))
 
@@ -346,6 +364,72 @@ def doctor(
     from fast_vc_service import doctor as examination
 
     raise typer.Exit(examination.run(loaded.settings, as_json=as_json))
+
+
+@app.command()
+def mic(
+    *,
+    voice: Annotated[
+        str | None,
+        typer.Option(help="Voice to speak with. Default: the service's own.", metavar="NAME"),
+    ] = None,
+    pitch_shift: Annotated[
+        float,
+        typer.Option(
+            help="Semitones up or down, on top of the voice's own pitch.", min=-24, max=24
+        ),
+    ] = 0.0,
+    url: Annotated[
+        str, typer.Option(help="Address of the service.", metavar="URL")
+    ] = "ws://localhost:8042/ws",
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            help="Key, if the service wants one.", metavar="KEY", envvar="FAST_VC_API_KEY"
+        ),
+    ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(help="Certificate (PEM) to trust with wss://.", metavar="FILE"),
+    ] = None,
+    input_device: Annotated[
+        str | None, typer.Option(help="Microphone: its name or number.", metavar="NAME")
+    ] = None,
+    output_device: Annotated[
+        str | None, typer.Option(help="Loudspeaker: its name or number.", metavar="NAME")
+    ] = None,
+    buffer_ms: Annotated[
+        float, typer.Option(help="Audio kept back against jitter.", metavar="MS", min=0, max=2000)
+    ] = 60.0,
+    seconds: Annotated[
+        float | None, typer.Option(help="Stop after so long. Default: Ctrl-C.", metavar="S")
+    ] = None,
+    list_devices: Annotated[
+        bool, typer.Option("--list-devices", help="List sound cards and exit.")
+    ] = False,
+) -> None:
+    """Speak with another voice: microphone in, converted speech out, by a running service."""
+    from fast_vc_service.client import microphone
+
+    try:
+        devices = microphone.SoundCards(_device(input_device), _device(output_device))
+    except microphone.DevicesError as error:
+        raise UserError(str(error)) from error
+    if list_devices:
+        typer.echo(devices.listing())
+        return
+    given = {"voice": voice, "api_key": api_key}
+    options = {name: value for name, value in given.items() if value is not None}
+    raise typer.Exit(
+        microphone.run(
+            devices,
+            url=url,
+            buffer_ms=buffer_ms,
+            seconds=seconds,
+            ca_file=ca_file,
+            options={"pitch_shift": pitch_shift, **options},  # type: ignore[typeddict-item]
+        )
+    )
 
 
 SessionId = Annotated[
@@ -562,6 +646,10 @@ def _load(profile: str | None, config: Path | None, **flags: object) -> LoadedSe
 
     given = {name: value for name, value in flags.items() if value is not None}
     return load_settings(given, home=find_home(), profile=profile, config=_absolute(config))
+
+
+def _device(named: str | None) -> str | int | None:
+    return int(named) if named is not None and named.isdigit() else named
 
 
 def _outputs() -> Path:

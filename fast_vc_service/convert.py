@@ -5,14 +5,18 @@ How one file is converted is in :mod:`fast_vc_service.engine.files`; here are ma
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import soundfile
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -26,6 +30,8 @@ from fast_vc_service.settings import Settings
 
 DEFAULT_SOURCE = Path("wavs/sources/low-pitched-male-24k.wav")
 DEFAULT_OUTPUT_DIR = Path("outputs/file_vc")
+FINISHED = ".converted.jsonl"
+"""Name of the list of what is finished, in the output folder of a run with ``resume``."""
 
 _SUFFIXES = frozenset(
     f".{name.lower()}" for name in (*soundfile.available_formats(), "aif", "oga", "opus")
@@ -43,6 +49,10 @@ class Request:
         voice: Name of a voice, None for the default one.
         reference: Clip to make the voice of instead.
         pitch_shift: Semitones on top of the automatic register match.
+        parallel: Files converted at the same time.
+        resume: Skip what an earlier run with ``resume`` has finished just so, and note what this
+            one finishes.
+        report: Where the results are written as JSON, None for nowhere.
     """
 
     sources: Sequence[Path]
@@ -51,6 +61,9 @@ class Request:
     voice: str | None = None
     reference: Path | None = None
     pitch_shift: float = 0.0
+    parallel: int = 1
+    resume: bool = False
+    report: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,7 @@ class Converted:
         elapsed_s: Wall time of the conversion.
         real_time_factor: ``elapsed_s / duration_s``.
         error: Why it failed, None when it did not.
+        skipped: An earlier run had finished it.
     """
 
     source: Path
@@ -76,6 +90,45 @@ class Converted:
     elapsed_s: float | None = None
     real_time_factor: float | None = None
     error: str | None = None
+    skipped: bool = False
+
+
+class Finished:
+    """What runs with ``resume`` have finished in an output folder, kept beside the files.
+
+    Args:
+        folder: The output folder.
+        settings: What a file is converted with; whatever was converted otherwise does not count.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
+        self._path = folder / FINISHED
+        self._settings = dict(settings)
+        self._lock = threading.Lock()
+        self._known: set[str] = set()
+        with suppress(OSError):
+            self._known = set(self._path.read_text(encoding="utf-8").splitlines())
+
+    def has(self, source: Path, output: Path) -> bool:
+        """Tell whether ``output`` was made of ``source`` as that is now."""
+        return output.is_file() and self._entry(source, output) in self._known
+
+    def add(self, source: Path, output: Path) -> None:
+        """Note that ``output`` was made of ``source``; in one write, so that none is cut short."""
+        with self._lock, self._path.open("a", encoding="utf-8") as file:
+            file.write(self._entry(source, output) + "\n")
+
+    def _entry(self, source: Path, output: Path) -> str:
+        try:
+            state = source.stat()
+        except OSError:
+            return ""
+        seen = [str(source.absolute()), state.st_size, state.st_mtime_ns]
+        return json.dumps({"source": seen, "output": output.name, **self._settings})
+
+
+class _StoppedError(Exception):
+    """The run is over; files under way are given up."""
 
 
 def run(settings: Settings, request: Request, *, as_json: bool = False) -> int:
@@ -99,31 +152,93 @@ def run(settings: Settings, request: Request, *, as_json: bool = False) -> int:
     except ValueError as error:
         raise SettingsError(str(error)) from error
     voice = choose_voice(settings, converter, request)
+    finished = None
+    if request.resume:
+        finished = Finished(request.output_dir, _conversion(settings, request, voice))
     results = []
-    for source, place in find_files(request.sources):
-        with _progress(tell, source.name) as advance:
-            result = convert_file(
-                converter, voice, source, place=place, request=request, progress=advance
-            )
-        results.append(result)
-        if result.error is not None:
-            tell.print(f"fast-vc: {result.error}", style="red", markup=False)
-        elif not as_json:
-            sys.stdout.write(_line(result) + "\n")
-            sys.stdout.flush()
+    stopping = threading.Event()
+    with (
+        _progress(tell) as bar,
+        ThreadPoolExecutor(request.parallel, "convert") as threads,
+    ):
+        files = list(find_files(request.sources))
+        every = bar.add_task("files", total=len(files), visible=len(files) > 1)
+
+        def convert(source: Path, place: Path) -> Converted:
+            task = bar.add_task(source.name, total=1.0)
+
+            def progress(share: float) -> None:
+                if stopping.is_set():
+                    raise _StoppedError
+                bar.update(task, completed=share)
+
+            try:
+                return convert_file(
+                    converter,
+                    voice,
+                    source,
+                    place=place,
+                    request=request,
+                    progress=progress,
+                    finished=finished,
+                )
+            finally:
+                bar.remove_task(task)
+
+        try:
+            for result in threads.map(lambda pair: convert(*pair), files):
+                bar.advance(every)
+                results.append(result)
+                if result.error is not None:
+                    tell.print(f"fast-vc: {result.error}", style="red", markup=False)
+                elif not as_json:
+                    sys.stdout.write(_line(result) + "\n")
+                    sys.stdout.flush()
+        except BaseException:
+            # Files under way end after the block that is being made.
+            stopping.set()
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+    return _summarise(results, settings.engine, voice.name, request.report, as_json=as_json)
+
+
+def _summarise(
+    results: Sequence[Converted], engine: str, voice: str, report: Path | None, *, as_json: bool
+) -> int:
+    """Tell what became of all files; return the exit status."""
     failed = sum(result.error is not None for result in results)
+    content = {
+        "engine": engine,
+        "voice": voice,
+        "converted": len(results) - failed,
+        "failed": failed,
+        "files": [asdict(result) for result in results],
+    }
+    text = json.dumps(content, indent=2, default=str) + "\n"
+    if report is not None:
+        try:
+            report.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConversionError(f"{report} cannot be written: {error}") from error
     if as_json:
-        content = {
-            "engine": settings.engine,
-            "voice": voice.name,
-            "converted": len(results) - failed,
-            "failed": failed,
-            "files": [asdict(result) for result in results],
-        }
-        sys.stdout.write(json.dumps(content, indent=2, default=str) + "\n")
+        sys.stdout.write(text)
     elif len(results) > 1:
-        sys.stdout.write(f"{len(results) - failed} of {len(results)} files converted\n")
+        skipped = sum(result.skipped for result in results)
+        note = f", {skipped} of them before" if skipped else ""
+        sys.stdout.write(f"{len(results) - failed} of {len(results)} files converted{note}\n")
     return 1 if failed else 0
+
+
+def _conversion(settings: Settings, request: Request, voice: Voice) -> dict[str, object]:
+    """Return what decides how a file sounds, for :class:`Finished`."""
+    features = hashlib.sha256()
+    for name in sorted(voice.features):
+        features.update(np.ascontiguousarray(voice.features[name]).tobytes())
+    return {
+        "engine": settings.engine,
+        "voice": features.hexdigest()[:16],
+        "pitch_shift": request.pitch_shift,
+    }
 
 
 def choose_voice(settings: Settings, converter: Converter, request: Request) -> Voice:
@@ -188,6 +303,7 @@ def convert_file(
     place: Path,
     request: Request,
     progress: Callable[[float], None] = lambda _share: None,
+    finished: Finished | None = None,
 ) -> Converted:
     """Convert one file into ``<request.output_dir>/<place>.<format>``.
 
@@ -200,6 +316,7 @@ def convert_file(
         place: Relative path without suffix.
         request: The rest.
         progress: Called with the share (0 to 1) that is done.
+        finished: What need not be done again.
 
     Returns:
         The result; a broken file gives one with ``error``, nothing is raised and no part of an
@@ -210,6 +327,8 @@ def convert_file(
     try:
         if source.is_dir():
             raise AudioFileError(f"{source}: expected audio files in it, got none")
+        if finished is not None and finished.has(source, output):
+            return Converted(source, output, skipped=True)
         info = audio_info(source)
         if output.exists() and output.samefile(source):
             raise AudioFileError(f"{source}: would be overwritten; choose another --output-dir")
@@ -221,6 +340,8 @@ def convert_file(
             file_format=request.file_format,
             progress=progress,
         )
+        if finished is not None:
+            finished.add(source, output)
     except (AudioFileError, soundfile.SoundFileError, OSError) as error:
         text = str(error)
         return Converted(source, error=text if str(source) in text else f"{source}: {text}")
@@ -237,15 +358,14 @@ def convert_file(
     )
 
 
-@contextmanager
-def _progress(console: Console, name: str) -> Iterator[Callable[[float], None]]:
+def _progress(console: Console) -> Progress:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(name, total=1.0)
-        yield lambda share: bar.update(task, completed=share)
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
 
 
 def _line(result: Converted) -> str:
+    if result.skipped:
+        return f"{result.source} -> {result.output}: was converted before"
     mixed = f", {result.channels} channels mixed to mono" if (result.channels or 1) > 1 else ""
     return (
         f"{result.source} -> {result.output}: {result.duration_s:.2f} s at "

@@ -1,6 +1,8 @@
 """Python client library: speak with a running service.
 
-:class:`VoiceClient` is one live session; :func:`convert_file_over_ws` sends a file through one.
+:class:`VoiceClient` is one live session, :class:`SyncVoiceClient` the same without ``async``;
+:func:`convert_stream` and :func:`convert_chunks` send what an iterator yields through one,
+:func:`convert_file_over_ws` a file, and ``microphone.talk`` what a microphone hears.
 """
 
 from fast_vc_service.client.client import VoiceClient
@@ -15,6 +17,8 @@ from fast_vc_service.client.messages import (
     Warned,
 )
 from fast_vc_service.client.run import convert_file_over_ws
+from fast_vc_service.client.streams import convert_chunks, convert_stream
+from fast_vc_service.client.sync import SyncVoiceClient
 from fast_vc_service.client.timeline import Timeline, TimelineEntry
 
 __all__ = [
@@ -23,11 +27,14 @@ __all__ = [
     "Notice",
     "Ready",
     "SessionOptions",
+    "SyncVoiceClient",
     "Timeline",
     "TimelineEntry",
     "Updated",
     "VoiceClient",
     "VoiceServiceError",
     "Warned",
+    "convert_chunks",
     "convert_file_over_ws",
+    "convert_stream",
 ]

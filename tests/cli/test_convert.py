@@ -134,6 +134,45 @@ def test_a_failing_conversion_leaves_nothing_behind(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_files_in_parallel_are_the_files_one_by_one(
+    settings: Settings, sing: Callable[..., Path], tmp_path: Path, capsys: Capture
+) -> None:
+    for number in range(6):
+        sing(f"{number}.wav", seconds=1.0 + number / 10)
+    (tmp_path / "in" / "broken.wav").write_bytes(b"RIFF no audio")
+    one = converted(settings, Request([tmp_path / "in"], tmp_path / "one"), capsys)
+    report = tmp_path / "report.json"
+    many = converted(
+        settings, Request([tmp_path / "in"], tmp_path / "many", parallel=4, report=report), capsys
+    )
+    assert (one["converted"], many["converted"], many["failed"]) == (6, 6, 1)
+    assert [file["source"] for file in one["files"]] == [file["source"] for file in many["files"]]
+    assert json.loads(report.read_text()) == many
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "many" / path.name).read_bytes()
+
+
+def test_a_run_is_resumed(
+    settings: Settings, sing: Callable[..., Path], tmp_path: Path, capsys: Capture
+) -> None:
+    sources = [sing(f"{name}.wav") for name in "abc"]
+    out = tmp_path / "out"
+
+    def skipped(**more: Any) -> list[str]:
+        request = Request(sources, out, resume=True, **more)
+        told = converted(settings, request, capsys)
+        return [Path(file["source"]).stem for file in told["files"] if file["skipped"]]
+
+    assert converted(settings, Request(sources[:2], out, resume=True), capsys)["converted"] == 2
+    assert skipped() == ["a", "b"]
+    assert skipped() == ["a", "b", "c"]
+    (out / "a.wav").unlink()
+    sing("b.wav", seconds=2.0)
+    assert skipped() == ["c"]
+    assert skipped(pitch_shift=1.0) == []
+    assert soundfile.info(out / "b.wav").duration == 2.0
+
+
 def test_folders_keep_their_shape_and_names_never_collide(
     sing: Callable[..., Path], tmp_path: Path
 ) -> None:
