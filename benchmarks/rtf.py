@@ -31,7 +31,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 SOURCE = ROOT / "wavs" / "sources" / "low-pitched-male-24k.wav"
 REFERENCE = ROOT / "wavs" / "references" / "ref-24k.wav"
-ALL_ENGINES = [name for name, family in FAMILIES.items() if not family.downloads]
+ALL_ENGINES = [
+    *(name for name, family in FAMILIES.items() if not family.downloads),
+    *("nano:file", "world:file"),
+]
 WARM_UP_BLOCKS = 3
 PUSH_MS = 20
 
@@ -83,7 +86,8 @@ def measure(converter: Converter, *, seconds: float, rate: int) -> dict[str, Any
 @app.command()
 def main(
     engine: Annotated[
-        list[str], typer.Option(help="Engine to measure; may be repeated.")
+        list[str],
+        typer.Option(help="Engine to measure, ENGINE:file for its long blocks; may be repeated."),
     ] = ALL_ENGINES,
     seconds: Annotated[float, typer.Option(help="Seconds of speech.")] = 60.0,
     rate: Annotated[int, typer.Option(help="Hz of the client, both ways.")] = 16_000,
@@ -99,9 +103,13 @@ def main(
         os.sched_setaffinity(0, {core})
     torch.set_num_threads(1)
     rows = []
-    for name in engine:
-        converter = build_converter(name, latency_ms=latency_ms)
-        rows.append({"engine": name, **measure(converter, seconds=seconds, rate=rate)})
+    for spec in engine:
+        name, _, geometry = spec.partition(":")
+        whole = geometry == "file"
+        converter = build_converter(
+            name, geometry="file" if whole else "live", latency_ms=None if whole else latency_ms
+        )
+        rows.append({"engine": spec, **measure(converter, seconds=seconds, rate=rate)})
     path = save("rtf", output, pinned_to_one_core=pinned, seconds=seconds, engines=rows)
     typer.echo(tables.of_result(path))
     typer.echo(f"written: {path}")
