@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -169,7 +170,8 @@ def build_converter(
     longest = latency_of(build(family.file_block_ms))
     if not shortest <= latency_ms <= longest:
         raise ValueError(
-            f"latency_ms: expected {shortest:.0f} to {longest:.0f} for {engine}; got {latency_ms}"
+            f"latency_ms: expected {math.ceil(shortest)} to {math.floor(longest)} for {engine}; "
+            f"got {latency_ms}"
         )
     spare = int((latency_ms - shortest) // QUANTUM_MS) * QUANTUM_MS
     return build(family.min_block_ms + spare)
