@@ -94,6 +94,7 @@ def test_every_device_converts(tmp_path: Path) -> None:
         voices_dir=VOICES,
         default_voice="alto",
         cache_dir=tmp_path,
+        data_dir=tmp_path,
         on_step=lambda _seconds, _batch: None,
     )
     measured = engine.warm_up()
