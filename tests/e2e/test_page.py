@@ -77,9 +77,9 @@ def longest_without(gaps: list[tuple[int, int]], samples: FloatArray, rate: int)
 
 
 def lag_ms(early: FloatArray, late: FloatArray, rate: int) -> float:
-    """How much later ``late`` says what ``early`` says."""
+    """How much later, up to a second, ``late`` says what ``early`` says."""
     scores = correlate(late, early, method="fft")[len(early) - 1 :]
-    return float(np.argmax(scores[: 3 * rate])) / rate * 1e3
+    return float(np.argmax(scores[:rate])) / rate * 1e3
 
 
 # ------------------------------------------------------------- live
@@ -114,8 +114,9 @@ def test_what_is_played_is_what_was_spoken_without_gaps_and_as_late_as_shown(
     assert whole >= UNBROKEN_S
     assert visitor.faults == []
 
-    recent = slice(len(out) - 3 * rate, len(out))
-    measured = lag_ms(mic[recent][:rate], out[recent], rate)
+    # All of several seconds: one second of them may be a pause, which lies anywhere as well.
+    recent = slice(len(out) - 6 * rate, len(out))
+    measured = lag_ms(mic[recent], out[recent], rate)
     assert total - shown["input"] - shown["output"] == pytest.approx(measured, abs=30)
 
     own, own_rate = read_audio(visitor.download("#input-download", tmp_path / "own.wav"))
