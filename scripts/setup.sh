@@ -4,6 +4,7 @@
 #
 # TORCH_BUILD=cpu|default overrides the choice of torch: on Linux without an NVIDIA GPU the CPU
 # build is preferred, since the default build brings several GB of CUDA libraries with it.
+# UV_PYTHON=3.13 (or a path) chooses the Python of a new .venv, as it does for uv itself.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -55,13 +56,17 @@ find_uv() {
     exit 1
 }
 
+right_python() {
+    "$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null
+}
+
 make_environment() {
-    if "$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null
-    then
-        return 0
-    fi
+    right_python && return 0
     say "making .venv"
-    "$UV" venv --quiet --clear --python '>=3.11,<3.14' .venv
+    "$UV" venv --quiet --clear --python "${UV_PYTHON:->=3.11,<3.14}" .venv
+    right_python && return 0
+    say "UV_PYTHON: expected Python 3.11, 3.12 or 3.13, got '$UV_PYTHON'"
+    exit 2
 }
 
 # locked NAME: the version that the lock pins.
