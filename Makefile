@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint docs-check clean
+.PHONY: help setup cluster run test test-all lint docs-check clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ setup: $(READY) ## install what is missing: uv, libopus, the packages of require
 $(READY): pyproject.toml requirements.lock scripts/setup.sh
 	@scripts/setup.sh
 	@touch $@
+
+cluster: $(READY) ## install Ray too, for docs/deployment.md#ray-cluster
+	@scripts/setup.sh cluster
 
 run: $(READY) ## start the service; flags of `fast-vc serve` by ARGS="…"
 	@$(BIN)/fast-vc serve $(ARGS)

@@ -24,6 +24,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = "requirements.lock"
 PROJECT = "pyproject.toml"
+APART = "cluster"
+"""The extra whose own packages come last in the lock: `make setup` leaves them out."""
+
+APART_HEADER = f"# What the extra {APART} alone needs:\n"
 CONSTRAINTS = re.compile(r"^constraint-dependencies = \[\n(?:.*\n)*?\]\n", re.MULTILINE)
 PIN = re.compile(
     r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)(?: ; (?P<marker>[^\\]+?))? \\$"
@@ -62,13 +66,13 @@ def constraints(lock: str) -> str:
     """
     pins = [match for match in map(PIN.match, lock.splitlines()) if match]
     names = [pin["name"] for pin in pins]
-    entries = []
+    lines = []
     for pin in pins:
         entry = f"{pin['name']}=={pin['version']}"
         if names.count(pin["name"]) > 1 and pin["marker"]:
             entry += f" ; {pin['marker']}"
-        entries.append(f"    {json.dumps(entry)},\n")
-    return "constraint-dependencies = [\n" + "".join(entries) + "]\n"
+        lines.append(f"    {json.dumps(entry)},\n")
+    return "constraint-dependencies = [\n" + "".join(lines) + "]\n"
 
 
 def with_constraints(project: str, lock: str) -> str:
@@ -82,12 +86,24 @@ def resolve(project: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / PROJECT).write_text(project)
         subprocess.run(["uv", "lock", "--quiet"], cwd=folder, env=environment, check=True)
-        export = ["uv", "export", "--frozen", "--all-groups", "--all-extras"]
-        export += ["--no-emit-project", "--no-header"]
-        found = subprocess.run(
-            export, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE
-        )
-        return header(project) + found.stdout.decode()
+
+        def export(*more: str) -> list[str]:
+            command = ["uv", "export", "--frozen", "--all-groups", "--all-extras"]
+            command += ["--no-emit-project", "--no-header", *more]
+            found = subprocess.run(
+                command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE
+            )
+            return entries(found.stdout.decode())
+
+        usual = export("--no-extra", APART)
+        pinned = {entry.split(" ")[0] for entry in usual}
+        apart = [entry for entry in export() if entry.split(" ")[0] not in pinned]
+        return header(project) + "".join([*usual, APART_HEADER, *apart])
+
+
+def entries(lock: str) -> list[str]:
+    """Cut a lock into its packages, each with its hashes."""
+    return re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)[1:]
 
 
 def problems(project: str, lock: str) -> list[str]:
@@ -97,10 +113,10 @@ def problems(project: str, lock: str) -> list[str]:
         found.append(f"the dependencies in {PROJECT} are not those {LOCK} was made from")
     if with_constraints(project, lock) != project:
         found.append(f"constraint-dependencies in {PROJECT} are not the versions of {LOCK}")
-    entries = re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)[1:]
-    if not entries:
+    packages = entries(lock)
+    if not packages:
         found.append(f"{LOCK} pins nothing")
-    for entry in entries:
+    for entry in packages:
         line = entry.splitlines()[0]
         if not PIN.match(line) or "--hash=sha256:" not in entry:
             found.append(f"{LOCK}: expected NAME==VERSION with hashes, got {line!r}")

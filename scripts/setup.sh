@@ -2,6 +2,8 @@
 # Makes .venv hold exactly what requirements.lock says, and installs what is missing for that:
 # uv (into .tools) and libopus (by apt). Run by `make`; safe to run again.
 #
+# With the argument `cluster` also what that extra needs (Ray), which is a few hundred MB.
+#
 # TORCH_BUILD=cpu|default overrides the choice of torch: on Linux without an NVIDIA GPU the CPU
 # build is preferred, since the default build brings several GB of CUDA libraries with it.
 # UV_PYTHON=3.13 (or a path) chooses the Python of a new .venv, as it does for uv itself.
@@ -12,6 +14,7 @@ UV_VERSION=0.13.9      # installed when there is no uv
 UV_OLDEST=0.9          # an installed uv older than this is left alone and not used
 PYTHON=.venv/bin/python
 LOCK=requirements.lock
+EXTRA=${1:-}
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -107,19 +110,24 @@ install_cpu_torch() {
     return 1
 }
 
-# without_cuda: the lock without what only the default build of torch on Linux needs.
+# without_cuda: those packages without what only the default build of torch on Linux needs.
 without_cuda() {
-    awk '/^[A-Za-z0-9]/ { drop = /^(nvidia-|cuda-|triton==)/ } !drop' "$LOCK"
+    awk '/^[A-Za-z0-9]/ { drop = /^(nvidia-|cuda-|triton==)/ } !drop'
+}
+
+# locked_packages: the lock, as far as it is asked for.
+locked_packages() {
+    if [ "$EXTRA" = cluster ]; then cat "$LOCK"; else sed '/^# What the extra cluster/,$d' "$LOCK"; fi
 }
 
 install_packages() {
     if wants_cpu_torch && install_cpu_torch; then
-        without_cuda
+        locked_packages | without_cuda
     else
         case "$(installed_torch)" in
             *+cpu) "$UV" pip uninstall --python "$PYTHON" --quiet torch torchaudio ;;
         esac
-        cat "$LOCK"
+        locked_packages
     fi >.venv/requirements.txt
     say "installing the packages of $LOCK"
     "$UV" pip install --python "$PYTHON" --quiet --require-hashes --no-deps -r .venv/requirements.txt
