@@ -3,6 +3,7 @@
 :class:`VoiceClient` is one live session, :class:`SyncVoiceClient` the same without ``async``;
 :func:`convert_stream` and :func:`convert_chunks` send what an iterator yields through one,
 :func:`convert_file_over_ws` a file, and ``microphone.talk`` what a microphone hears.
+:class:`ServiceClient` and :class:`SyncServiceClient` speak HTTP: voices, files, jobs, tokens.
 """
 
 from fast_vc_service.client.client import VoiceClient
@@ -16,22 +17,30 @@ from fast_vc_service.client.messages import (
     Updated,
     Warned,
 )
+from fast_vc_service.client.records import BrowserToken, Job, VoiceInfo
 from fast_vc_service.client.run import convert_file_over_ws
+from fast_vc_service.client.service import ServiceClient
 from fast_vc_service.client.streams import convert_chunks, convert_stream
 from fast_vc_service.client.sync import SyncVoiceClient
+from fast_vc_service.client.sync_service import SyncServiceClient
 from fast_vc_service.client.timeline import Timeline, TimelineEntry
 
 __all__ = [
+    "BrowserToken",
     "GoingAway",
+    "Job",
     "MarkerReached",
     "Notice",
     "Ready",
+    "ServiceClient",
     "SessionOptions",
+    "SyncServiceClient",
     "SyncVoiceClient",
     "Timeline",
     "TimelineEntry",
     "Updated",
     "VoiceClient",
+    "VoiceInfo",
     "VoiceServiceError",
     "Warned",
     "convert_chunks",

@@ -42,7 +42,7 @@ async def open_connection(
         VoiceServiceError: The service cannot be reached, or refuses the upgrade.
     """
     # A proxy for the outside world cannot know what runs on this machine.
-    proxy: Literal[True] | None = None if _is_loopback(url) else True
+    proxy: Literal[True] | None = None if is_loopback(url) else True
     encrypted: dict[str, Any] = {} if tls is None else {"ssl": tls}
     try:
         return await connect(
@@ -123,7 +123,8 @@ def _refused_upgrade(error: InvalidStatus) -> VoiceServiceError:
     return VoiceServiceError(f"HTTP_{status}", message, details)
 
 
-def _is_loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
+    """Tell whether ``url`` leads to this machine."""
     host = ""
     try:
         host = urlsplit(url).hostname or ""

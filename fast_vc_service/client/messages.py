@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, TypedDict
+from typing import Any, Literal, TypedDict
 
 from fast_vc_service.client.errors import PROTOCOL_ERROR, VoiceServiceError
+from fast_vc_service.client.from_json import FromJson
 
 Dialect = Literal["standard", "simple"]
 Encoding = Literal["PCM", "OPUS"]
@@ -89,18 +89,8 @@ def end_message(dialect: Dialect) -> str:
     return json.dumps({"type": "end"} if dialect == "standard" else {"signal": "end"})
 
 
-class _Message:
-    """A dataclass made of a JSON object: unknown members are ignored, missing ones get defaults."""
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Make one of what the server sent."""
-        names = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        return cls(**{name: value for name, value in content.items() if name in names})
-
-
 @dataclass(frozen=True, slots=True)
-class Ready(_Message):
+class Ready(FromJson):
     """The server's hello. None: an older server that does not say.
 
     Attributes:
@@ -135,7 +125,7 @@ class Ready(_Message):
 
 
 @dataclass(frozen=True, slots=True)
-class MarkerReached(_Message):
+class MarkerReached(FromJson):
     """The output has reached a marker; how much audio was received and sent by then, in ms."""
 
     id: str | int
@@ -144,7 +134,7 @@ class MarkerReached(_Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Updated(_Message):
+class Updated(FromJson):
     """From ``from_sent_ms`` of output on, another voice or pitch shift (semitones) is heard."""
 
     voice: str
@@ -153,7 +143,7 @@ class Updated(_Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Warned(_Message):
+class Warned(FromJson):
     """Something the session survives; ``silenced_ms`` counts since its start."""
 
     code: str
@@ -162,7 +152,7 @@ class Warned(_Message):
 
 
 @dataclass(frozen=True, slots=True)
-class GoingAway(_Message):
+class GoingAway(FromJson):
     """The service is about to stop; ``in_s`` seconds are left."""
 
     in_s: float

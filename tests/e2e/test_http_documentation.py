@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shlex
 import shutil
 import subprocess
@@ -44,13 +45,15 @@ def run(service: RunningService, name: str, **names: Any) -> dict[str, Any]:
 
     for function in (files.convert_file_over_ws, streams.convert_stream, streams.convert_chunks):
         function.__kwdefaults__["url"] = service.url  # type: ignore[attr-defined]
-    exec(compile(code.replace("ws://localhost:8042/ws", service.url), name, "exec"), names)
+    code = code.replace("localhost:8042", f"127.0.0.1:{service.port}")
+    exec(compile(code, name, "exec"), names)
     return names
 
 
 def test_every_example_is_run() -> None:
-    assert set(EXAMPLES) == {"add-voice", "convert", "file", "chunks", "stream", "session", "mic"}
-    for name in ("file", "chunks", "stream", "session"):
+    python = {"file", "chunks", "stream", "session", "service", "job", "token"}
+    assert set(EXAMPLES) == {"add-voice", "convert", "mic"} | python
+    for name in python:
         lines = [line for line in EXAMPLES[name].splitlines() if line.strip()]
         assert len(lines) <= 7, f"{name} is no short example any more"
 
@@ -77,6 +80,25 @@ def test_a_stream(passthrough: RunningService) -> None:
 def test_a_session(passthrough: RunningService) -> None:
     names = run(passthrough, "session", samples=np.zeros(8_000, np.float32))
     assert sum(map(len, names["output"])) == 16_000
+
+
+def test_voices_and_files(passthrough: RunningService, place: Path) -> None:
+    run(passthrough, "service")
+    assert audio_info(place / "anna.wav") == audio_info(ROOT / "wavs/references/bass.wav")
+
+
+def test_a_job(passthrough: RunningService, place: Path, capsys: Any) -> None:
+    run(passthrough, "job")
+    assert capsys.readouterr().out.endswith("100%\n")
+    assert audio_info(place / "job.wav") == audio_info(ROOT / "wavs/references/bass.wav")
+
+
+def test_a_token(launch_service: Callable[..., RunningService]) -> None:
+    key = "a key for the test"
+    service = launch_service(max_sessions=1, api_keys=json.dumps([{"name": "me", "key": key}]))
+    service.wait_until("ready")
+    token = asyncio.run(run(service, "token")["token_for_a_browser"](key))
+    assert service.get("/voices", Authorization=f"Bearer {token}")[0] == 200
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
