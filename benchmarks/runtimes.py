@@ -167,11 +167,15 @@ def variants() -> dict[str, Change]:
         "float32": lambda networks: networks,
         "bfloat16 linear layers": _each(lambda network: _replace_linear(network, HalfLinear)),
         "float16 packed linear layers": _each(packed.pack),
+        "float16 packed linear layers, as graphs": lambda networks: replace(
+            _each(packed.pack)(networks), traced=True
+        ),
         "int8 dynamic linear layers": _each(_int8),
         "float32, compiled": _each(_compiled),
     }
     if not packed.available(torch.device("cpu")):
         del found["float16 packed linear layers"]
+        del found["float16 packed linear layers, as graphs"]
     if all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")):
         heavy = ("content", "acoustic")
         title = "content and acoustic in ONNX Runtime"

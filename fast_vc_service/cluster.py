@@ -244,7 +244,7 @@ def app(arguments: Mapping[str, str]) -> Any:
         name="fast-vc",
         ray_actor_options={"num_cpus": options.replica_cpus, "num_gpus": options.replica_gpus},
         max_ongoing_requests=slots,
-        max_queued_requests=1,
+        max_queued_requests=slots,
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=FULL_RETRY_S),
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=settings.drain_s + FINISH_S + STOP_MARGIN_S,

@@ -48,6 +48,10 @@ class Voice:
     features: Mapping[str, npt.NDArray[np.floating[Any]]] = field(default_factory=dict, repr=False)
 
 
+class CannotBlendError(ValueError):
+    """A model family that knows nothing between two of its voices."""
+
+
 class State:
     """Everything a converter remembers of one session; each family subclasses it as a dataclass."""
 
@@ -80,6 +84,15 @@ class Converter(Protocol):
 
         Raises:
             ValueError: The clip cannot make a voice (too short, silent, no voiced speech).
+        """
+        ...
+
+    def blend_voices(self, name: str, parts: Sequence[tuple[Voice, float]]) -> Voice:
+        """Make the voice between others, by their shares (positive, 1 in all).
+
+        Raises:
+            CannotBlendError: The family has none.
+            ValueError: A voice is of another family, or damaged.
         """
         ...
 

@@ -25,6 +25,7 @@ from fast_vc_service.audio.files import AudioFileError, audio_info, read_audio
 from fast_vc_service.contract import Converter, Voice
 from fast_vc_service.engine.build import build_catalogue, build_converter, seedvc_source
 from fast_vc_service.engine.files import FileFormat, convert_blocks, write_blocks
+from fast_vc_service.engine.voices import make_voice
 from fast_vc_service.errors import ConversionError, SettingsError
 from fast_vc_service.settings import Settings
 
@@ -251,7 +252,7 @@ def choose_voice(settings: Settings, converter: Converter, request: Request) -> 
     try:
         if request.reference is not None:
             audio, sample_rate = read_audio(request.reference)
-            return converter.make_voice(request.reference.stem, audio, sample_rate)
+            return make_voice(converter, request.reference.stem, audio, sample_rate)
         voices = build_catalogue(
             converter,
             voices_dir=settings.voices_dir,

@@ -39,6 +39,7 @@ from fast_vc_service.client.messages import (
     parse,
 )
 from fast_vc_service.client.output import OutputTrack
+from fast_vc_service.client.records import VoiceChoice
 from fast_vc_service.client.timeline import Timeline, now
 from fast_vc_service.contract import FloatArray
 
@@ -211,8 +212,10 @@ class VoiceClient:
         """
         await self._send_control("marker", id=marker_id)
 
-    async def update(self, *, voice: str | None = None, pitch_shift: float | None = None) -> None:
-        """Change the voice or the pitch shift (semitones) from this place of the input on.
+    async def update(
+        self, *, voice: VoiceChoice | None = None, pitch_shift: float | None = None
+    ) -> None:
+        """Change voice (a name or a blend) or pitch shift (semitones) from this place of the input.
 
         Raises:
             ValueError: In the simple dialect.

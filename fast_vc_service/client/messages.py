@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict
 
 from fast_vc_service.client.errors import PROTOCOL_ERROR, VoiceServiceError
 from fast_vc_service.client.from_json import FromJson
+from fast_vc_service.client.records import VoiceChoice
 
 Dialect = Literal["standard", "simple"]
 Encoding = Literal["PCM", "OPUS"]
@@ -27,7 +28,7 @@ class SessionOptions(TypedDict, total=False):
         encoding: How audio is sent: ``"PCM"`` (16 bit) or ``"OPUS"`` (raw packets).
         opus_frame_duration: Milliseconds of a packet that is sent (20): 2.5, 5, 10, 20, 40 or 60.
         sample_rate_out: Hz of the audio that comes back (16000).
-        voice: Name of a voice the server has.
+        voice: Name of a voice the server has, or a blend: names with their weights.
         encoding_out: How audio comes back: ``"PCM"`` or ``"OPUS"``.
         bitrate_out: Bits a second of Opus that comes back (32000).
         pitch_shift: Semitones, -24 to 24, on top of the automatic register match.
@@ -43,7 +44,7 @@ class SessionOptions(TypedDict, total=False):
     encoding: Encoding
     opus_frame_duration: float
     sample_rate_out: int
-    voice: str
+    voice: VoiceChoice
     encoding_out: Encoding
     bitrate_out: int
     pitch_shift: float
@@ -99,7 +100,7 @@ class Ready(FromJson):
         sample_rate_out: Hz of the audio to come.
         encoding_out: Its encoding.
         opus_pre_skip_samples: Decoded samples to drop from the start of Opus output.
-        voice: The voice in use.
+        voice: The voice in use; of a blend names with shares.
         engine: The server's engine.
         block_ms: Audio the server converts at a time.
         delay_ms: By how much output trails its input, the block itself not counted.
@@ -114,7 +115,7 @@ class Ready(FromJson):
     sample_rate_out: int | None = None
     encoding_out: str | None = None
     opus_pre_skip_samples: int = 0
-    voice: str | None = None
+    voice: VoiceChoice | None = None
     engine: str | None = None
     block_ms: float | None = None
     delay_ms: float | None = None
@@ -137,7 +138,7 @@ class MarkerReached(FromJson):
 class Updated(FromJson):
     """From ``from_sent_ms`` of output on, another voice or pitch shift (semitones) is heard."""
 
-    voice: str
+    voice: VoiceChoice
     pitch_shift: float
     from_sent_ms: float
 

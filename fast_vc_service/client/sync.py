@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 from fast_vc_service.client.client import DEFAULT_URL, VoiceClient
 from fast_vc_service.client.messages import Ready
+from fast_vc_service.client.records import VoiceChoice
 from fast_vc_service.contract import FloatArray
 
 Result = TypeVar("Result")
@@ -107,7 +108,7 @@ class SyncVoiceClient:
         """Ask to be told when the output has reached this place of the input."""
         self._loop.run(self._client.marker(marker_id))
 
-    def update(self, *, voice: str | None = None, pitch_shift: float | None = None) -> None:
+    def update(self, *, voice: VoiceChoice | None = None, pitch_shift: float | None = None) -> None:
         """Change the voice or the pitch shift (semitones) from this place of the input on."""
         self._loop.run(self._client.update(voice=voice, pitch_shift=pitch_shift))
 

@@ -1,7 +1,8 @@
 """All voices a service offers: the clips of a folder and what users have added, for each user.
 
 Who is meant by ``owner``: the name of an API key. A user sees the clips of the folder, what was
-added for everybody (owner None) and what their own key has added; an own voice goes before.
+added for everybody (owner None) and what their own key has added; an own voice goes before. A
+blend (``engine/blend.py``) is looked up by its parts, and made anew each time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from fast_vc_service.audio.files import audio_info
 from fast_vc_service.contract import Converter, FloatArray, Voice
+from fast_vc_service.engine.blend import BlendError, is_blend, shares_of
 from fast_vc_service.engine.uploaded_voices import UploadedVoices, VoiceExistsError, VoiceRecord
 from fast_vc_service.engine.voice_check import ClipCheck, check_clip
 from fast_vc_service.engine.voices import (
@@ -103,6 +105,8 @@ class VoiceCatalogue:
         A voice that was removed, or removed and added anew, is not returned.
         """
         name = normal_name(name)
+        if is_blend(name):
+            return None
         record = self._find(name, owner)
         if record is None:
             return self._clips.made(name)
@@ -111,13 +115,16 @@ class VoiceCatalogue:
         return known[1] if known is not None and known[0] == self._uploads.stamp(record) else None
 
     def get(self, name: str, owner: str | None = None) -> Voice:
-        """Return a voice; its first use takes as long as reading the clip and making it does.
+        """Return a voice or a blend; the first use takes as long as making it of its clip does.
 
         Raises:
             UnknownVoiceError: ``owner`` has no such voice to choose from.
+            CannotBlendError: The engine has no blends.
             ValueError: Found just now: its clip cannot make a voice; the message says why.
         """
         name = normal_name(name)
+        if is_blend(name):
+            return self._blend(name, owner)
         made = self.made(name, owner)
         if made is not None:
             return made
@@ -225,6 +232,17 @@ class VoiceCatalogue:
     def sweep(self) -> None:
         """Delete what a crash has left of added voices."""
         self._uploads.sweep()
+
+    def _blend(self, name: str, owner: str | None) -> Voice:
+        try:
+            shares = shares_of(name)
+        except BlendError as error:
+            raise UnknownVoiceError(name, self.names(owner)) from error
+        for part in shares:
+            if is_blend(part):
+                raise UnknownVoiceError(part, self.names(owner))
+        parts = [(self.get(part, owner), share) for part, share in shares.items()]
+        return self._converter.blend_voices(name, parts)
 
     def _check_room(self, name: str, owner: str | None) -> None:
         if self._find(name, owner) is not None or name in self._clips.names():

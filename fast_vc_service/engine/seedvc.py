@@ -82,6 +82,10 @@ class DeferredModel:
         self._lock = threading.Lock()
         self._loaded: SeedVcModel | None = None
 
+    def blend_voices(self, name: str, parts: Sequence[tuple[Voice, float]]) -> Voice:
+        """See :meth:`SeedVcModel.blend_voices`."""
+        return self._model().blend_voices(name, parts)
+
     def make_voice(self, name: str, audio: FloatArray, sample_rate: int) -> Voice:
         """See :meth:`SeedVcModel.make_voice`."""
         return self._model().make_voice(name, audio, sample_rate)

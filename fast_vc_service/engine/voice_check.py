@@ -32,12 +32,16 @@ QUIETEST_DBFS, QUIET_DBFS = -55.0, -38.0
 MOST_CLIPPED, CLIPPED = 0.02, 1e-4
 NOISIEST_DB, NOISY_DB = 3.0, 15.0
 
-ONE_SPEAKER = 0.45
-"""Cosine of CAM++ embeddings of 2 s of speech; one speaker's hardly ever fall below."""
+ONE_SPEAKER = 0.4
+"""Least cosine of CAM++ embeddings of two windows of one speaker's speech.
+
+Measured with windows of 3 s on the people of the evaluation: one speaker 0.48 to 0.86 (16 clips of
+real speech), two speakers at most 0.34 in 95 % of the pairs.
+"""
 
 _CLIPPED_LEVEL = 0.999
 _SPEECH = 0.5
-_PIECE = 2 * SAMPLE_RATE_IN
+_WINDOW, _HOP = 3 * SAMPLE_RATE_IN, 3 * SAMPLE_RATE_IN // 2
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,8 @@ class ClipCheck:
         speech_s: Seconds of it that are speech.
         speech_share: Share of it (0 to 1) that is speech.
         signal_to_noise_db: Speech above what is between it; None when there is nothing between.
-        speaker_similarity: Of the two pieces of its speech that are least alike, cosine; None
-            with less than 4 s of speech.
+        speaker_similarity: Of the two windows of its speech that are least alike, cosine; None
+            with less than 4.5 s of speech.
         problems: Why it makes no voice; empty when it does.
         doubts: Why it makes a worse voice than it could.
     """
@@ -167,16 +171,16 @@ def _above_noise_db(speech: FloatArray, rest: FloatArray) -> float:
 
 
 def _least_alike(speech: FloatArray) -> float | None:
-    """Return the cosine of the two pieces of ``speech`` that are least alike."""
+    """Return the cosine of the two windows of ``speech`` that are least alike."""
     import torch
 
-    pieces = [speech[start : start + _PIECE] for start in range(0, len(speech), _PIECE)]
-    pieces = [piece for piece in pieces if len(piece) == _PIECE]
-    if len(pieces) < 2:
+    starts = range(0, len(speech) - _WINDOW + 1, _HOP)
+    if len(starts) < 2:
         return None
     network = _speaker_network()
     with _one_thread():
-        vectors = [network.embed(torch.from_numpy(piece)).numpy() for piece in pieces]
+        windows = (torch.from_numpy(speech[start : start + _WINDOW]) for start in starts)
+        vectors = [network.embed(window).numpy() for window in windows]
     vectors = [vector / max(float(np.linalg.norm(vector)), 1e-9) for vector in vectors]
     return round(min(float(a @ b) for a, b in itertools.combinations(vectors, 2)), 3)
 

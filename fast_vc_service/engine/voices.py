@@ -24,7 +24,8 @@ from loguru import logger
 
 from fast_vc_service import __version__
 from fast_vc_service.audio.files import AudioFileError, audio_info, read_audio
-from fast_vc_service.contract import Converter, Voice
+from fast_vc_service.contract import Converter, FloatArray, Voice
+from fast_vc_service.engine.voice_check import check_clip
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 """Kinds of reference clips; of two with the same name the first kind counts."""
@@ -212,12 +213,25 @@ def prepare_voice(converter: Converter, name: str, clip: Path, kept: Path | None
         except ValueError as error:
             logger.info("voice {} is made anew: {}", name, error)
     audio, sample_rate = read_audio(clip)
-    voice = converter.make_voice(name, audio, sample_rate)
+    voice = make_voice(converter, name, audio, sample_rate)
     if kept is not None:
         try:
             save_voice(kept, voice)
         except OSError as error:
             logger.warning("voice {} is not kept for the next start: {}", name, error)
+    return voice
+
+
+def make_voice(converter: Converter, name: str, audio: FloatArray, sample_rate: int) -> Voice:
+    """Make a voice of a clip ``[n]``; what makes it worse than it could be is logged.
+
+    Raises:
+        ValueError: The clip makes no voice; the message says why.
+    """
+    voice = converter.make_voice(name, audio, sample_rate)
+    check = check_clip(audio, sample_rate)
+    for reason in (*check.problems, *check.doubts):
+        logger.warning("voice {}: {}", name, reason)
     return voice
 
 

@@ -44,6 +44,10 @@ class WindowModel(Protocol):
         """See :meth:`fast_vc_service.contract.Converter.make_voice`."""
         ...
 
+    def blend_voices(self, name: str, parts: Sequence[tuple[Voice, float]]) -> Voice:
+        """See :meth:`fast_vc_service.contract.Converter.blend_voices`."""
+        ...
+
     def new_memory(self, voice: Voice, pitch_shift: float, seed: int) -> Any:
         """Make what the model keeps between windows: an immutable value."""
         ...
@@ -155,6 +159,10 @@ class WindowConverter:
     def make_voice(self, name: str, audio: FloatArray, sample_rate: int) -> Voice:
         """Derive a voice from a reference clip; see the contract."""
         return self._model.make_voice(name, audio, sample_rate)
+
+    def blend_voices(self, name: str, parts: Sequence[tuple[Voice, float]]) -> Voice:
+        """See :meth:`fast_vc_service.contract.Converter.blend_voices`."""
+        return self._model.blend_voices(name, parts)
 
     def new_state(self, voice: Voice, pitch_shift: float = 0.0, seed: int = 0) -> WindowState:
         """Make the state of a new session: a window of silence."""

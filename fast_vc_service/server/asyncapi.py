@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fast_vc_service import __version__
+from fast_vc_service.engine.blend import MOST_VOICES
 from fast_vc_service.server.protocols.fields import MAX_NAME_CHARS, OPUS_RATES_HZ, PCM_RATES_HZ
 from fast_vc_service.server.protocols.standard import (
     BIT_DEPTHS,
@@ -25,6 +26,18 @@ chooses the simple dialect, anything else is the standard one. Errors are follow
 close codes are with the error codes.
 """
 _NAME: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS}
+_VOICE: Schema = {
+    "oneOf": [
+        _NAME,
+        {
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": MOST_VOICES,
+            "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
+        },
+    ],
+    "description": "A name, or a blend: names with their weights.",
+}
 _NUMBER: Schema = {"type": "number"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _MS: Schema = {"type": "number", "minimum": 0, "description": "Milliseconds."}
@@ -93,7 +106,10 @@ CONFIG = _object(
             "default": 32_000,
             "description": "Bits a second of Opus that comes back.",
         },
-        "voice": {**_NAME, "description": "The server's default when left out."},
+        "voice": {
+            **_VOICE,
+            "description": "A name or a blend; the server's default when left out.",
+        },
         "pitch_shift": {**_PITCH, "default": 0.0},
         "trim_delay": {
             "type": "boolean",
@@ -120,7 +136,7 @@ SIMPLE_START = _object(
         "encoding": _ENCODING,
         "opus_frame_duration": _FRAME,
         "sample_rate_out": _RATE,
-        "voice": _NAME,
+        "voice": _VOICE,
     },
     ("signal",),
 )
@@ -132,7 +148,7 @@ READY = _said(
     sample_rate_out=_RATE,
     encoding_out=_ENCODING,
     opus_pre_skip_samples=_COUNT,
-    voice=_NAME,
+    voice=_VOICE,
     engine={"type": "string"},
     block_ms=_MS,
     delay_ms=_MS,
@@ -192,7 +208,7 @@ CLIENT: dict[str, tuple[str, Schema]] = {
         "Changes voice or pitch shift from the first block boundary after this place.",
         {
             **_object(
-                {"type": {"const": "update"}, "voice": _NAME, "pitch_shift": _PITCH}, ("type",)
+                {"type": {"const": "update"}, "voice": _VOICE, "pitch_shift": _PITCH}, ("type",)
             ),
             "anyOf": [{"required": ["voice"]}, {"required": ["pitch_shift"]}],
         },
@@ -209,7 +225,7 @@ SERVER: dict[str, tuple[str, Schema]] = {
     ),
     "updated": (
         "Precedes the first output that an update affects.",
-        _said("updated", voice=_NAME, pitch_shift=_PITCH, from_sent_ms=_MS),
+        _said("updated", voice=_VOICE, pitch_shift=_PITCH, from_sent_ms=_MS),
     ),
     "warning": (
         "Something went wrong that the session survives; at most one a second.",

@@ -13,15 +13,14 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from fastapi import APIRouter, Depends, FastAPI, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from fast_vc_service import __version__
-from fast_vc_service.lifecycle import ServiceState
 from fast_vc_service.server import asyncapi, openapi
 from fast_vc_service.server.access import key_check
 from fast_vc_service.server.auth import KeyRing
@@ -30,11 +29,18 @@ from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.server.metrics import CONTENT_TYPE, Watched
 from fast_vc_service.server.page import PageFiles, page_routes
 from fast_vc_service.server.problems import EdgeCode, Problem, ProblemError, problem, respond
+from fast_vc_service.server.state_models import (
+    Alive,
+    Health,
+    Readiness,
+    Report,
+    Sessions,
+    Version,
+)
 from fast_vc_service.server.token_routes import token_routes
 from fast_vc_service.server.voice_models import ClipLimits
 from fast_vc_service.server.voice_routes import voice_routes
 from fast_vc_service.sessions.errors import ErrorCode
-from fast_vc_service.sessions.observer import Stage
 
 READY_RETRY_S = 5
 """What is told in ``Retry-After`` while the service is not ready."""
@@ -64,110 +70,6 @@ class ServiceView(Watched, Files, Protocol):
     def clip_limits(self) -> ClipLimits:
         """What the clip of a new voice may be."""
         ...
-
-
-class Alive(BaseModel):
-    """The process answers."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "alive"}]})
-
-    status: Literal["alive"] = "alive"
-
-
-class Readiness(BaseModel):
-    """Whether sessions are admitted."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"state": "ready"}]})
-
-    state: ServiceState
-
-
-class Sessions(BaseModel):
-    """How many sessions there are and how many fit."""
-
-    live: int
-    capacity: int
-
-
-class Health(BaseModel):
-    """All a monitor needs at a glance."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "status": "healthy",
-                    "state": "ready",
-                    "engine": "world",
-                    "sessions": {"live": 3, "capacity": 24},
-                    "uptime_s": 3600.0,
-                    "version": "0.3.0",
-                }
-            ]
-        }
-    )
-
-    status: Literal["healthy", "starting", "draining"]
-    state: ServiceState
-    engine: str
-    sessions: Sessions
-    uptime_s: float
-    version: str
-
-
-class Version(BaseModel):
-    """What exactly runs; ``torch`` is null when no engine has loaded it."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"version": "0.3.0", "python": "3.11.9", "torch": "2.13.0"}]
-        }
-    )
-
-    version: str
-    python: str
-    torch: str | None
-
-
-class StageTimes(BaseModel):
-    """Durations of one stage in ms; null before anything was measured."""
-
-    count: int
-    mean: float | None
-    median: float | None
-    min: float | None
-    max: float | None
-    std: float | None
-    p95: float | None
-    p99: float | None
-
-
-_STAGE_EXAMPLE: dict[str, Any] = {
-    "count": 1500,
-    "mean": 41.0,
-    "median": 40.0,
-    "min": 31.0,
-    "max": 66.0,
-    "std": 4.2,
-    "p95": 55.0,
-    "p99": 60.0,
-}
-
-
-class Report(BaseModel):
-    """Where a block's time goes, since the start of the service."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"uptime_s": 3600.0, "stages_ms": {"total": _STAGE_EXAMPLE}}]
-        }
-    )
-
-    uptime_s: float
-    stages_ms: dict[Stage, StageTimes] = Field(
-        description="By stage; `total` is receipt of a block's last byte to the hand-over of its "
-        "output."
-    )
 
 
 def create_http_app(service: ServiceView, *, lifespan: Lifespan | None = None) -> FastAPI:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fast_vc_service.audio.files import AudioFileError
 from fast_vc_service.audio.untrusted import KINDS, TooLongError
+from fast_vc_service.contract import CannotBlendError
 from fast_vc_service.engine.voices import UnknownVoiceError
 from fast_vc_service.server.problems import EdgeCode, ProblemError
 from fast_vc_service.sessions.errors import ErrorCode
@@ -18,6 +19,19 @@ def unknown_voice(error: UnknownVoiceError) -> ProblemError:
         expected="one of details.available",
         got=error.name[:64],
         available=list(error.available),
+    )
+
+
+def no_blend(error: CannotBlendError) -> ProblemError:
+    """Return the error for a blend that the engine cannot make."""
+    return ProblemError(
+        400,
+        EdgeCode.INVALID_REQUEST,
+        f"voice: {error}",
+        expected="one voice, with this engine",
+        got="a blend",
+        hint="choose one of GET /voices",
+        field="voice",
     )
 
 

@@ -20,6 +20,7 @@ from fast_vc_service.server.jobs.models import FileLimits
 from fast_vc_service.server.jobs.store import JobStore, StoreTakenError
 from fast_vc_service.server.jobs.work import FileWork
 from fast_vc_service.server.measurements import Measurements
+from fast_vc_service.server.turnover import RETRY_S, Turnover
 from fast_vc_service.server.voice_models import ClipLimits
 from fast_vc_service.sessions.session import SessionLimits
 
@@ -97,6 +98,7 @@ class Service:
     _state: ServiceState = "starting"
     _connections: set[LiveConnection] = field(default_factory=set)
     _empty: asyncio.Event = field(default_factory=asyncio.Event)
+    _turnover: Turnover = field(default_factory=Turnover)
     _started: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -161,6 +163,13 @@ class Service:
             except (LookupError, ValueError) as error:
                 logger.warning("voice {} cannot be made: {}", name, error)
 
+    def retry_after_s(self) -> int:
+        """In how many seconds a client that was refused should come again."""
+        if self._state == "ready":
+            return self._turnover.retry_after_s(time.monotonic())
+        # How long a warm-up still takes is not known, nor whether who stops will be back.
+        return RETRY_S
+
     def joined(self, connection: LiveConnection) -> None:
         """Count a connection that took a slot."""
         self._connections.add(connection)
@@ -168,6 +177,7 @@ class Service:
 
     def left(self, connection: LiveConnection) -> None:
         """Forget a connection that gave its slot back."""
+        self._turnover.ended(time.monotonic())
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()

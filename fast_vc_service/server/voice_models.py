@@ -64,7 +64,7 @@ class ClipCheck(BaseModel):
     speech_share: float = Field(description="0 to 1.")
     signal_to_noise_db: float | None
     speaker_similarity: float | None = Field(
-        description="Of the two pieces of speech least alike; low when several people speak."
+        description="Of the two windows of speech least alike; low when several people speak."
     )
     problems: list[str]
     doubts: list[str]

@@ -20,7 +20,7 @@ from loguru import logger
 
 from fast_vc_service import __version__
 from fast_vc_service.audio.codecs import OpusUnavailableError, make_decoder, make_encoder
-from fast_vc_service.contract import SAMPLE_RATE_IN, Voice
+from fast_vc_service.contract import SAMPLE_RATE_IN, CannotBlendError, Voice
 from fast_vc_service.engine.placement import CapacityError
 from fast_vc_service.engine.stream import Stream
 from fast_vc_service.engine.voices import UnknownVoiceError
@@ -33,6 +33,7 @@ from fast_vc_service.server.protocols.first import (
 )
 from fast_vc_service.server.protocols.standard import STANDARD
 from fast_vc_service.server.service import Service
+from fast_vc_service.server.turnover import RETRY_S
 from fast_vc_service.sessions.errors import ErrorCode, SessionError, internal_error
 from fast_vc_service.sessions.events import (
     End,
@@ -50,9 +51,6 @@ from fast_vc_service.sessions.session import Output, Session
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-
-BUSY_RETRY_S = 5
-"""What a client is told to wait when every slot is taken."""
 
 SLOW_READER_GOODBYE_S = 1.0
 """How long error and close are tried on a peer that does not read."""
@@ -152,7 +150,7 @@ class Connection:
                 ErrorCode.BUSY,
                 "this key has all its sessions in use",
                 hint="end one of them first",
-                retry_after_s=BUSY_RETRY_S,
+                retry_after_s=RETRY_S,
             )
         try:
             await self._converse(await self._admit(start))
@@ -198,7 +196,7 @@ class Connection:
                 ErrorCode.BUSY,
                 f"the service is {service.state}",
                 hint="try again" if service.state == "starting" else "use another server",
-                retry_after_s=BUSY_RETRY_S,
+                retry_after_s=service.retry_after_s(),
             )
         codec_error = "the server has no libopus: {}"
         try:
@@ -233,7 +231,7 @@ class Connection:
                 "the service is full",
                 got=str(error),
                 hint="try again later or on another server",
-                retry_after_s=BUSY_RETRY_S,
+                retry_after_s=service.retry_after_s(),
             ) from error
         recorder = self._recorder(start, stream)
         session = Session(
@@ -268,6 +266,14 @@ class Connection:
                 expected="one of details.available",
                 got=name,
                 available=list(error.available),
+            ) from error
+        except CannotBlendError as error:
+            raise SessionError(
+                ErrorCode.INVALID_CONFIG,
+                f"voice: {error}",
+                expected=f"one voice, with the engine {self._service.engine.name}",
+                got="a blend",
+                hint="choose one of GET /voices",
             ) from error
         except ValueError as error:
             raise SessionError(

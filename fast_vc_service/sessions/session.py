@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from loguru import logger
 
 from fast_vc_service.audio.codecs import Decoder, Encoder
-from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray, Voice
+from fast_vc_service.contract import SAMPLE_RATE_IN, CannotBlendError, FloatArray, Voice
 from fast_vc_service.engine.batching import Result, VoiceChange
 from fast_vc_service.engine.scheduler import Slot
 from fast_vc_service.engine.stream import Stream
@@ -218,6 +218,9 @@ class Session:
         if update.voice is not None and update.voice != voice.name:
             try:
                 voice = await self._find_voice(update.voice)
+            except CannotBlendError as error:
+                self._warn(WarningCode.INVALID_UPDATE, f"voice: {error}; choose one voice")
+                return
             except (LookupError, ValueError) as error:
                 self._warn(WarningCode.UNKNOWN_VOICE, str(error))
                 return

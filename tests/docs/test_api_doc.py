@@ -54,6 +54,7 @@ FIRST_MESSAGES = {
     "config-minimal": ("standard", Start()),
     "config-full": ("standard", FULL_START),
     "config-opus": ("standard", OPUS_START),
+    "config-blend": ("standard", Start(voice='{"alto": 0.6, "bass": 0.4}')),
     "simple-start": ("simple", Start(session_id="call-4711")),
     "simple-start-full": ("simple", SIMPLE_START),
 }

@@ -22,6 +22,7 @@ MESSAGES = {
     "config-minimal": "config",
     "config-full": "config",
     "config-opus": "config",
+    "config-blend": "config",
     "marker": "marker",
     "update": "update",
     "end": "end",

@@ -8,7 +8,7 @@ import pytest
 
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.contract import Voice
-from fast_vc_service.models.world.voice import Target, make_voice
+from fast_vc_service.models.world.voice import Target, blend_voices, make_voice
 
 REFERENCES = Path(__file__).parents[2] / "wavs" / "references"
 
@@ -58,3 +58,18 @@ def test_voices_of_other_families_are_refused() -> None:
         Target.of(Voice("x", "nano"))
     with pytest.raises(ValueError, match="make it anew"):
         Target.of(Voice("x", "world", {"register": np.zeros(3)}))
+
+
+def test_a_blend_lies_between_its_voices() -> None:
+    voices = []
+    for name in ("bass", "soprano"):
+        audio, rate = read_audio(REFERENCES / f"{name}.wav")
+        voices.append(make_voice(name, audio[: 3 * rate], rate))
+    low, high = map(Target.of, voices)
+    made = Target.of(blend_voices("between", [(voices[0], 0.25), (voices[1], 0.75)]))
+    assert made.median_log_f0 == pytest.approx(
+        0.25 * low.median_log_f0 + 0.75 * high.median_log_f0, abs=1e-5
+    )
+    np.testing.assert_allclose(made.spectrum, 0.25 * low.spectrum + 0.75 * high.spectrum, atol=1e-4)
+    with pytest.raises(ValueError, match="family 'nano'"):
+        blend_voices("x", [(voices[0], 0.5), (Voice("x", "nano"), 0.5)])

@@ -154,6 +154,8 @@ def test_a_number_json_does_not_have_is_never_sent() -> None:
         ('{"type":"update","pitch_shift":0}', Update(pitch_shift=0.0)),
         ('{"type":"update","voice":null,"pitch_shift":-24}', Update(pitch_shift=-24.0)),
         ('{"type":"update","voice":"a","pitch_shift":1.5}', Update("a", 1.5)),
+        ('{"type":"update","voice":{"b":2,"a":6}}', Update('{"a": 0.75, "b": 0.25}')),
+        ('{"type":"update","voice":{"a":0.1}}', Update("a")),
     ],
 )
 def test_standard_control_messages(text: str, event: object) -> None:
@@ -181,6 +183,14 @@ def test_wrong_marker_is_refused(marker: Any) -> None:
         ({"voice": None, "pitch_shift": None}, "voice"),
         ({"voice": ""}, "voice"),
         ({"voice": 3}, "voice"),
+        ({"voice": {}}, "voice"),
+        ({"voice": {"a": 1, "b": 0}}, "voice"),
+        ({"voice": {"a": 1, "b": -1}}, "voice"),
+        ({"voice": {"a": 1, "b": "1"}}, "voice"),
+        ({"voice": {"a": 1, "b": True}}, "voice"),
+        ({"voice": {"a": 1, "b": 1e-9}}, "voice"),
+        ({"voice": {"a": 1, "b": 1e300}}, "voice"),
+        ({"voice": dict.fromkeys("abcde", 1)}, "voice"),
         ({"pitch_shift": 25}, "pitch_shift"),
         ({"pitch_shift": "1"}, "pitch_shift"),
         ({"pitch_shift": True}, "pitch_shift"),

@@ -125,7 +125,7 @@ def beside(energy: Tensor, f0_hz: Tensor, voicing: Tensor, mel: Tensor) -> Tenso
     """
     pitch = torch.log(f0_hz.clamp(min=30) / REFERENCE_F0_HZ) * voicing
     rows = torch.stack([energy.clamp(-8.0, 3.0) / 3.0, 2 * pitch, voicing], -1)
-    return torch.cat([rows, normalise(mel)], -1).reshape(len(rows), -1, BESIDE)
+    return torch.cat([rows, normalise(mel)], -1).reshape(rows.shape[0], -1, BESIDE)
 
 
 def euler_times(steps: int, rows: int, device: torch.device | None = None) -> list[Tensor]:
@@ -339,5 +339,5 @@ class Acoustic(nn.Module):
             x = x + velocity / steps
             kept.append(new)
         detail = x * self.detail if steps else torch.zeros_like(mean)
-        out = restore(mean + detail).reshape(len(x), -1, BANDS)
+        out = restore(mean + detail).reshape(x.shape[0], -1, BANDS)
         return out, AcousticState(trunk, tuple(kept))

@@ -25,7 +25,9 @@ from fast_vc_service.models.nano.acoustic import (
     beside,
     euler_times,
 )
+from fast_vc_service.models.nano.blend import blend_voices
 from fast_vc_service.models.nano.content import ContentState
+from fast_vc_service.models.nano.graph import as_graph, as_it_is
 from fast_vc_service.models.nano.level import Level, follow
 from fast_vc_service.models.nano.load import Networks
 from fast_vc_service.models.nano.melody import MelodyState, f0_from_logits
@@ -138,6 +140,11 @@ class NanoConverter:
         self._networks = networks
         self._steps = steps
         self._device = networks.device
+        ready = as_graph if networks.traced else as_it_is
+        self._listen = ready(networks.content, networks.content.stream)
+        self._hear_pitch = ready(networks.melody, networks.melody.stream)
+        self._draw = ready(networks.acoustic, networks.acoustic.stream)
+        self._speak = ready(networks.vocoder, networks.vocoder.stream)
         if networks.melody.delay_frames != STEP_FRAMES * networks.content.delay_frames:
             raise ValueError("pitch and content must come equally late")
         exact = networks.content.delay_frames * _QUANTUM_OUT + vocoder.DELAY_SAMPLES
@@ -159,6 +166,10 @@ class NanoConverter:
     def make_voice(self, name: str, audio: FloatArray, sample_rate: int) -> Voice:
         """Derive a voice from a clip ``[samples]`` of 1 to 30 s; see :func:`voice.make_voice`."""
         return make_voice(name, audio, sample_rate, self._networks, self._steps)
+
+    def blend_voices(self, name: str, parts: Sequence[tuple[Voice, float]]) -> Voice:
+        """Make the voice between others; see :func:`blend.blend_voices`."""
+        return blend_voices(name, parts)
 
     def new_state(self, voice: Voice, pitch_shift: float = 0.0, seed: int = 0) -> NanoState:
         """Make the state of a new session; ``pitch_shift`` in semitones."""
@@ -205,8 +216,8 @@ class NanoConverter:
 
         samples = torch.from_numpy(heard).to(self._device)
         mel, history = spectrum.log_mel(samples, past.samples)
-        content, content_state = self._networks.content.stream(mel, past.content)
-        pitch, voicing, melody_state = self._networks.melody.stream(samples, past.melody)
+        content, content_state = self._listen(mel, past.content)
+        pitch, voicing, melody_state = self._hear_pitch(samples, past.melody)
         energies = torch.cat([past.energy, spectrum.frame_energy(mel)], 1)
         energy = energies[:, : 2 * frames]
         f0 = f0_from_logits(pitch)
@@ -233,7 +244,7 @@ class NanoConverter:
         f0 = (f0 * torch.exp(self._column(shift))).clamp(40.0, 1000.0)
 
         detail = self._stack([_detail_noise(state, frames) for state in own])
-        made, acoustic_state = self._networks.acoustic.stream(
+        made, acoustic_state = self._draw(
             content.bottleneck,
             beside(energy - level, f0, voicing, mel - level[..., None]),
             detail,
@@ -265,7 +276,7 @@ class NanoConverter:
         hiss = self._stack(
             [excitation.noise(state.seed, 2 * state.frame, 2 * frames) for state in own]
         )
-        speech, vocoder_state = self._networks.vocoder.stream(
+        speech, vocoder_state = self._speak(
             bands.clamp(min=math.log(envelope.FLOOR)), f0, voicing, hiss, past.vocoder
         )
         line = torch.cat([past.late, speech], 1)

@@ -32,7 +32,7 @@ def pulses(f0_before: Tensor, f0_hz: Tensor, phase: Tensor) -> tuple[Tensor, Ten
     ends = torch.cat([f0_before[:, None], f0_hz], 1).double()
     part = torch.arange(1, HOP_SAMPLES + 1, device=f0_hz.device) / HOP_SAMPLES
     f0 = ends[:, :-1, None] + (ends[:, 1:] - ends[:, :-1])[:, :, None] * part
-    f0 = f0.reshape(len(f0), -1)
+    f0 = f0.reshape(f0.shape[0], -1)
     cycles = phase[:, None] + torch.cumsum(f0 / SAMPLE_RATE_HZ, 1)
     # A sum of n cosines of equal amplitude, in closed form; n fades in and out as F0 glides.
     harmonics = SAMPLE_RATE_HZ / 2 / f0 - 1  # the one that fades stays below Nyquist, too

@@ -57,6 +57,7 @@ class Networks:
         reader: The content encoder on the CPU, for references.
         campplus: On the CPU, for references.
         device: Where sessions run.
+        traced: Whether their steps run as graphs, see :mod:`graph`.
     """
 
     content: ContentEncoder
@@ -66,6 +67,7 @@ class Networks:
     reader: ContentEncoder
     campplus: CampPlus
     device: torch.device
+    traced: bool = False
 
 
 def load_networks(folder: Path, device: torch.device) -> Networks:
@@ -91,6 +93,7 @@ def load_networks(folder: Path, device: torch.device) -> Networks:
         reader,
         campplus,
         device,
+        traced=device.type == "cpu",
     )
 
 

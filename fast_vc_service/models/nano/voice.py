@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from loguru import logger
 from torch import Tensor
 
 from fast_vc_service.audio.resample import resample
@@ -20,7 +19,6 @@ from fast_vc_service.models.nano.acoustic import (
     normalise,
     speaker_vector,
 )
-from fast_vc_service.models.nano.doubts import doubts
 from fast_vc_service.models.nano.load import Networks
 from fast_vc_service.models.nano.pitch import VOICED, pitch
 from fast_vc_service.models.nano.rehearsal import Reference, rehearse
@@ -39,7 +37,6 @@ MEMORY_FRAMES = 400
 _FEATURES = (
     *("vector", "content", "envelope", "mask", "register", "correction", "average", "loudness"),
 )
-_DB = 8.686
 _FRAME = STEP_FRAMES * HOP_SAMPLES
 _SILENCE = 1e-3  # -60 dBFS
 _QUIET_BELOW_LEVEL = 4.0  # nepers; frames further down lend nothing
@@ -96,7 +93,7 @@ class Target:
 def make_voice(
     name: str, audio: FloatArray, sample_rate: int, networks: Networks, steps: int
 ) -> Voice:
-    """Derive a voice from ``audio`` ``[samples]``; doubts about it are logged.
+    """Derive a voice from ``audio`` ``[samples]``.
 
     Args:
         name: What it is chosen by.
@@ -133,9 +130,6 @@ def make_voice(
         content = encoder(padded).bottleneck[0, : mel.shape[1] // STEP_FRAMES]
     energy = frame_energy(mel[0])
     level = float(energy[torch.from_numpy(voiced)].mean())
-    above_db = _DB * (level - float(np.quantile(energy.numpy(), 0.05)))
-    for doubt in doubts(audio, sample_rate, speech, above_db, campplus):
-        logger.warning("voice {}: {}", name, doubt)
 
     wide = resample(speech, SAMPLE_RATE_IN, envelope.SAMPLE_RATE_HZ)
     frames = envelope.envelope(wide.astype(np.float32), f0)[:, : envelope.BANDS_BELOW_7K6] - level

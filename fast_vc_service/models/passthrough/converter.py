@@ -63,6 +63,10 @@ class PassthroughConverter:
             raise ValueError(f"the clip of voice {name!r} is empty")
         return Voice(name=name, family=FAMILY)
 
+    def blend_voices(self, name: str, parts: Sequence[tuple[Voice, float]]) -> Voice:  # noqa: ARG002
+        """Make a voice of its name alone: all voices of this family are alike."""
+        return Voice(name=name, family=FAMILY)
+
     def new_state(
         self,
         voice: Voice,

@@ -17,7 +17,13 @@ from torch import Tensor
 
 from fast_vc_service.audio.loudness import mix_rms
 from fast_vc_service.audio.pitch import Register, track
-from fast_vc_service.contract import BLOCK_QUANTUM, SAMPLE_RATE_IN, FloatArray, Voice
+from fast_vc_service.contract import (
+    BLOCK_QUANTUM,
+    SAMPLE_RATE_IN,
+    CannotBlendError,
+    FloatArray,
+    Voice,
+)
 from fast_vc_service.models.gate import gains
 from fast_vc_service.models.seedvc import hift
 from fast_vc_service.models.seedvc.dit_layers import Conditioning
@@ -99,6 +105,14 @@ class SeedVcModel:
     def overlap(self) -> int:
         """Samples at 16 kHz before the new ones that joining blocks needs too."""
         return _units(self.options.crossfade_ms) * BLOCK_QUANTUM + SEARCH
+
+    def blend_voices(self, name: str, parts: Sequence[tuple[Voice, float]]) -> Voice:  # noqa: ARG002
+        """Refuse: a voice of this family is a recording to go on from, and two have no mean.
+
+        Raises:
+            CannotBlendError: Always.
+        """
+        raise CannotBlendError("Seed-VC voices cannot be blended")
 
     def make_voice(self, name: str, audio: FloatArray, sample_rate: int) -> Voice:
         """Derive a voice from a clip of a second or more; see :func:`voice.make_voice`."""

@@ -19,7 +19,7 @@ from fast_vc_service.models.world import mapping, synthesis
 from fast_vc_service.models.world.analysis import HOP, DoubleArray, Frames, analyse
 from fast_vc_service.models.world.mapping import Mapping
 from fast_vc_service.models.world.timbre import SpeakerSpectrum, band_spectra
-from fast_vc_service.models.world.voice import FAMILY, Target, make_voice
+from fast_vc_service.models.world.voice import FAMILY, Target, blend_voices, make_voice
 
 BLOCK = 3200
 CONTEXT = 4480
@@ -69,6 +69,10 @@ class WorldModel:
     def make_voice(self, name: str, audio: FloatArray, sample_rate: int) -> Voice:
         """Derive a voice from a clip ``[samples]`` of 1 to 30 s; see :func:`voice.make_voice`."""
         return make_voice(name, audio, sample_rate)
+
+    def blend_voices(self, name: str, parts: Sequence[tuple[Voice, float]]) -> Voice:
+        """Make the voice between others; see :func:`voice.blend_voices`."""
+        return blend_voices(name, parts)
 
     def new_memory(self, voice: Voice, pitch_shift: float, seed: int) -> WorldMemory:
         """Make the memory of a new session; ``pitch_shift`` in semitones."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,5 +95,28 @@ def make_voice(name: str, audio: FloatArray, sample_rate: int) -> Voice:
         features={
             "register": np.array([median, max(spread, _LEAST_SPREAD)], dtype=np.float32),
             "spectrum": spectrum.astype(np.float32),
+        },
+    )
+
+
+def blend_voices(name: str, parts: Sequence[tuple[Voice, float]]) -> Voice:
+    """Return the voice between those of ``parts``, by their shares (1 in all).
+
+    Averaged are median and spread of log F0, and the long-term spectrum in log amplitudes.
+
+    Raises:
+        ValueError: A voice is of another family, or damaged.
+    """
+    targets = [(Target.of(voice), share) for voice, share in parts]
+    register = sum(
+        share * np.array([target.median_log_f0, target.spread]) for target, share in targets
+    )
+    spectrum = sum(share * target.spectrum for target, share in targets)
+    return Voice(
+        name=name,
+        family=FAMILY,
+        features={
+            "register": np.asarray(register, np.float32),
+            "spectrum": np.asarray(spectrum, np.float32),
         },
     )

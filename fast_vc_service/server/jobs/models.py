@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fast_vc_service.engine.blend import VoiceTold
 from fast_vc_service.server.problems import Problem
 
 _JOB: dict[str, Any] = {
@@ -33,7 +34,7 @@ class JobView(BaseModel):
     id: str
     state: Literal["queued", "running", "done", "failed"]
     progress: float = Field(description="Share that is done, 0 to 1.")
-    voice: str
+    voice: VoiceTold = Field(description="A name, or a blend: names with shares that are 1 in all.")
     pitch_shift: float
     format: Literal["wav", "flac", "ogg"]
     filename: str
@@ -78,7 +79,8 @@ FILE_FORM: dict[str, Any] = {
                     },
                     "voice": {
                         "type": "string",
-                        "description": "Name of a voice; the server's default when left out.",
+                        "description": "Name of a voice, or a blend as JSON; "
+                        "the server's default when left out.",
                     },
                     "pitch_shift": {
                         "type": "number",

@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
-from fast_vc_service.audio.files import AudioFileError, AudioInfo, wav_header
-from fast_vc_service.audio.untrusted import examine
-from fast_vc_service.contract import Voice
+from fast_vc_service.audio.files import wav_header
+from fast_vc_service.engine.blend import told
 from fast_vc_service.engine.catalogue import VoiceCatalogue
-from fast_vc_service.engine.files import FileFormat, media_type
-from fast_vc_service.engine.voices import UnknownVoiceError
+from fast_vc_service.engine.files import media_type
 from fast_vc_service.server.access import caller_of, forbidden, is_local
+from fast_vc_service.server.jobs.form import Wish, file_headers, read_wish, receive_file
 from fast_vc_service.server.jobs.models import FILE_FORM, FileLimits, JobList, JobView
 from fast_vc_service.server.jobs.store import Job, JobStore, QueueFullError, new_job_id
 from fast_vc_service.server.jobs.work import FileWork
 from fast_vc_service.server.problems import EdgeCode, Problem, ProblemError, respond
-from fast_vc_service.server.refusals import unknown_voice, unreadable
-from fast_vc_service.server.uploads import Upload, invalid, receive_upload
 from fast_vc_service.sessions.errors import ErrorCode
 
-MAX_PITCH_SHIFT = 24.0
 BUSY_RETRY_S = 10
-_FIELDS = frozenset({"voice", "pitch_shift", "format"})
 _AUDIO = {
     media_type(kind): {"schema": {"type": "string", "format": "binary"}}
     for kind in ("wav", "flac", "ogg")
@@ -90,15 +82,6 @@ class Files(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class _Wish:
-    """The texts of a form, once checked."""
-
-    voice: str
-    pitch_shift: float
-    file_format: FileFormat
-
-
 def file_routes(files: Files) -> APIRouter:
     """Return the routes over ``files``."""
     routes = APIRouter(tags=["files"])
@@ -123,8 +106,8 @@ def _add_convert(routes: APIRouter, files: Files) -> None:
         """
         _check_ready(files)
         async with AsyncExitStack() as stack:
-            upload = await stack.enter_async_context(_receive(request, files))
-            wish, voice, info = await _read(request, upload, files)
+            upload = await stack.enter_async_context(receive_file(request, files.file_limits))
+            wish, voice, info = await read_wish(request, upload, files.voices, files.file_limits)
             if files.work.full:
                 raise _busy("as many files are being converted as may be")
             # The upload ends with its request, which is over before the response is.
@@ -138,7 +121,7 @@ def _add_convert(routes: APIRouter, files: Files) -> None:
                 pitch_shift=wish.pitch_shift,
                 file_format=wish.file_format,
             )
-            headers = _file_headers(upload.filename, wish)
+            headers = file_headers(upload.filename, wish)
             if wish.file_format == "wav":
                 header = wav_header(info.sample_rate, 2 * info.frames)
                 headers["content-length"] = str(len(header) + 2 * info.frames)
@@ -163,8 +146,8 @@ def _add_jobs(routes: APIRouter, files: Files) -> None:
         _check_ready(files)
         store = _store(files)
         identity = caller_of(request).identity
-        async with _receive(request, files) as upload:
-            wish, _, info = await _read(request, upload, files)
+        async with receive_file(request, files.file_limits) as upload:
+            wish, _, info = await read_wish(request, upload, files.voices, files.file_limits)
             job = Job(
                 id=new_job_id(),
                 owner=None if identity is None else identity.name,
@@ -237,11 +220,11 @@ def _add_jobs(routes: APIRouter, files: Files) -> None:
                 got=f"state {job.state}",
                 hint="ask for GET /jobs/{id} until it is done",
             )
-        wish = _Wish(job.voice, job.pitch_shift, job.format)
+        wish = Wish(job.voice, job.pitch_shift, job.format)
         return FileResponse(
             _store(files).result(job),
             media_type=media_type(job.format),
-            headers=_file_headers(job.filename, wish),
+            headers=file_headers(job.filename, wish),
         )
 
     @routes.delete(
@@ -255,60 +238,6 @@ def _add_jobs(routes: APIRouter, files: Files) -> None:
         if not files.work.cancel(job.id):
             await asyncio.to_thread(store.remove_files, job.id)
         return Response(status_code=204)
-
-
-def _receive(request: Request, files: Files) -> Any:
-    return receive_upload(
-        request,
-        file_field="file",
-        fields=_FIELDS,
-        max_bytes=files.file_limits.max_file_bytes,
-    )
-
-
-async def _read(request: Request, upload: Upload, files: Files) -> tuple[_Wish, Voice, AudioInfo]:
-    """Check the form, find the voice, and decode the file once to learn its true length."""
-    wish = _checked(upload.fields, files.voices.default)
-    identity = caller_of(request).identity
-    owner = None if identity is None else identity.name
-    try:
-        voice = await asyncio.to_thread(files.voices.get, wish.voice, owner)
-    except UnknownVoiceError as error:
-        raise unknown_voice(error) from error
-    except ValueError as error:
-        raise ProblemError(
-            404,
-            ErrorCode.UNKNOWN_VOICE,
-            "the clip of this voice makes no voice",
-            got=wish.voice[:64],
-        ) from error
-    try:
-        info = await asyncio.to_thread(examine, upload.path, max_s=files.file_limits.max_file_s)
-    except AudioFileError as error:
-        raise unreadable(error) from error
-    return wish, voice, info
-
-
-def _checked(fields: dict[str, str], default_voice: str) -> _Wish:
-    asked = fields.get("format", "wav")
-    kinds: dict[str, FileFormat] = {"wav": "wav", "flac": "flac", "ogg": "ogg"}
-    if asked not in kinds:
-        raise invalid(
-            "the format is not known", expected="wav, flac or ogg", got=asked[:16], field="format"
-        )
-    text = fields.get("pitch_shift", "0")
-    try:
-        pitch_shift = float(text)
-    except ValueError:
-        pitch_shift = math.nan
-    if not -MAX_PITCH_SHIFT <= pitch_shift <= MAX_PITCH_SHIFT:
-        raise invalid(
-            "the pitch shift cannot be used",
-            expected="a number of semitones from -24 to 24",
-            got=text[:16],
-            field="pitch_shift",
-        )
-    return _Wish(fields.get("voice") or default_voice, pitch_shift, kinds[asked])
 
 
 def _check_ready(files: Files) -> None:
@@ -356,20 +285,15 @@ def _view(job: Job, files: Files) -> dict[str, Any]:
     expires_at = None if job.finished_at is None else job.finished_at + files.job_retention_s
     progress = files.work.progress(job.id) if job.state == "running" else float(job.state == "done")
     return JobView(
-        **{name: getattr(job, name) for name in JobView.model_fields if hasattr(job, name)},
+        **{
+            name: getattr(job, name)
+            for name in JobView.model_fields.keys() - {"voice"}
+            if hasattr(job, name)
+        },
+        voice=told(job.voice),
         progress=round(progress, 4),
         expires_at=expires_at,
     ).model_dump()
-
-
-def _file_headers(filename: str, wish: _Wish) -> dict[str, str]:
-    stem = filename.rpartition(".")[0] or filename
-    name = quote(f"{stem}-{wish.voice}.{wish.file_format}", safe="")
-    return {
-        "content-disposition": f"attachment; filename*=UTF-8''{name}",
-        "cache-control": "no-store",
-        "x-voice": quote(wish.voice, safe=" "),
-    }
 
 
 async def _until_closed(

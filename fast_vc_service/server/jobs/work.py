@@ -17,11 +17,11 @@ import soundfile
 from loguru import logger
 
 from fast_vc_service.audio.files import AudioFileError, AudioInfo
-from fast_vc_service.contract import Converter, Voice
+from fast_vc_service.contract import CannotBlendError, Converter, Voice
 from fast_vc_service.engine.files import FileFormat, convert_blocks, encode_blocks, write_blocks
 from fast_vc_service.server.jobs.store import Job, JobStore
 from fast_vc_service.server.problems import ProblemError, problem
-from fast_vc_service.server.refusals import unreadable
+from fast_vc_service.server.refusals import no_blend, unreadable
 from fast_vc_service.sessions.errors import ErrorCode
 
 NICENESS = 10
@@ -201,7 +201,7 @@ class FileWork:
             else:
                 store.put_back(job.id)
         except Exception as error:  # a job ends with its error, the worker goes on
-            if not isinstance(error, AudioFileError | LookupError):
+            if not isinstance(error, AudioFileError | LookupError | CannotBlendError):
                 logger.exception("job {} failed", job.id)
             store.finish(job.id, _told(error))
 
@@ -229,6 +229,8 @@ def _told(error: Exception) -> dict[str, object]:
         return unreadable(AudioFileError("the file cannot be decoded: it is damaged")).body
     if isinstance(error, LookupError):
         return problem(ErrorCode.UNKNOWN_VOICE, "the voice was removed before the job began")
+    if isinstance(error, CannotBlendError):
+        return no_blend(error).body
     if isinstance(error, ProblemError):
         return error.body
     return problem(

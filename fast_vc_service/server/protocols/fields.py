@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from fast_vc_service.engine.blend import RULE, BlendError, blend_name
+from fast_vc_service.engine.voices import normal_name
 from fast_vc_service.sessions.events import Encoding
 
 MAX_TEXT_CHARS = 64 * 1024
@@ -148,6 +150,28 @@ class Fields:
                 hint="leave out control characters and unpaired surrogates",
             )
         return value
+
+    def voice(self) -> str | None:
+        """Return the name of the voice, or of the blend, that ``voice`` asks for."""
+        value = self._message.get("voice")
+        if not isinstance(value, dict):
+            return self.text("voice")
+        if isinstance(value, JsonObject) and value.repeated is not None:
+            raise MessageError(
+                f"voice has the voice {shown(value.repeated)} twice",
+                expected="each voice once",
+                got="two weights for one voice",
+                hint="add them up",
+            )
+        try:
+            return blend_name({normal_name(part): weight for part, weight in value.items()})
+        except BlendError as error:
+            raise MessageError(
+                "voice is no blend",
+                expected=RULE,
+                got="an object",
+                hint=str(error),
+            ) from None
 
     def integer(self, name: str, default: int, low: int, high: int, hint: str | None = None) -> int:
         """Return a whole number from ``low`` to ``high``."""

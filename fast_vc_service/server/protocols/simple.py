@@ -42,7 +42,7 @@ class SimpleDialect:
             encoding=encoding,
             opus_frame_duration=frame_duration_ms(fields),
             sample_rate_out=fields.rate_hz("sample_rate_out", "PCM"),
-            voice=fields.text("voice"),
+            voice=fields.voice(),
         )
 
     def parse(self, text: str) -> ControlEvent:

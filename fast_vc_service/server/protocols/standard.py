@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, assert_never
 
+from fast_vc_service.engine.blend import told
 from fast_vc_service.server.protocols.dialect import dump
 from fast_vc_service.server.protocols.fields import (
     Fields,
@@ -63,7 +64,7 @@ class StandardDialect:
             sample_rate_out=fields.rate_hz("sample_rate_out", encoding_out),
             encoding_out=encoding_out,
             bitrate_out=fields.integer("bitrate_out", 32_000, *BITRATES),
-            voice=fields.text("voice"),
+            voice=fields.voice(),
             pitch_shift=fields.number("pitch_shift", 0.0, -MAX_PITCH_SHIFT, MAX_PITCH_SHIFT),
             trim_delay=fields.flag("trim_delay") is not False,
             realtime=fields.flag("realtime") is not False,
@@ -98,7 +99,7 @@ class StandardDialect:
 
     def ready(self, ready: Ready) -> str:
         """See :class:`Dialect`."""
-        members = asdict(ready)
+        members = {**asdict(ready), "voice": told(ready.voice)}
         limits = {
             name: members.pop(name)
             for name in (
@@ -117,7 +118,7 @@ class StandardDialect:
             case MarkerReached():
                 return _message("marker", notice)
             case Updated():
-                return _message("updated", notice)
+                return dump({"type": "updated", **asdict(notice), "voice": told(notice.voice)})
             case Warned():
                 return _message("warning", notice)
             case GoingAway():
@@ -195,7 +196,7 @@ def _marker(value: object) -> ControlEvent:
 
 def _update(fields: Fields) -> ControlEvent:
     try:
-        voice = fields.text("voice")
+        voice = fields.voice()
         pitch_shift = (
             fields.number("pitch_shift", 0.0, -MAX_PITCH_SHIFT, MAX_PITCH_SHIFT)
             if fields.has("pitch_shift")
@@ -210,5 +211,5 @@ def _update(fields: Fields) -> ControlEvent:
     return Update(voice, pitch_shift)
 
 
-def _message(kind: str, notice: MarkerReached | Updated | Warned | GoingAway) -> str:
+def _message(kind: str, notice: MarkerReached | Warned | GoingAway) -> str:
     return dump({"type": kind, **asdict(notice)})

@@ -1,0 +1,122 @@
+"""The form that ``POST /convert`` and ``POST /jobs`` take, checked."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from fastapi import Request
+
+from fast_vc_service.audio.files import AudioFileError, AudioInfo
+from fast_vc_service.audio.untrusted import examine
+from fast_vc_service.contract import CannotBlendError, Voice
+from fast_vc_service.engine.blend import RULE, BlendError, blend_name, is_blend, shares_of
+from fast_vc_service.engine.catalogue import VoiceCatalogue
+from fast_vc_service.engine.files import FileFormat
+from fast_vc_service.engine.voices import UnknownVoiceError
+from fast_vc_service.server.access import caller_of
+from fast_vc_service.server.jobs.models import FileLimits
+from fast_vc_service.server.problems import ProblemError
+from fast_vc_service.server.refusals import no_blend, unknown_voice, unreadable
+from fast_vc_service.server.uploads import Upload, invalid, receive_upload
+from fast_vc_service.sessions.errors import ErrorCode
+
+MAX_PITCH_SHIFT = 24.0
+_FIELDS = frozenset({"voice", "pitch_shift", "format"})
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The texts of a form, once checked; the voice may be the name of a blend."""
+
+    voice: str
+    pitch_shift: float
+    file_format: FileFormat
+
+
+def receive_file(request: Request, limits: FileLimits) -> AbstractAsyncContextManager[Upload]:
+    """Receive the form of a file to be converted; see :func:`receive_upload`."""
+    return receive_upload(
+        request,
+        file_field="file",
+        fields=_FIELDS,
+        max_bytes=limits.max_file_bytes,
+    )
+
+
+async def read_wish(
+    request: Request, upload: Upload, voices: VoiceCatalogue, limits: FileLimits
+) -> tuple[Wish, Voice, AudioInfo]:
+    """Check the form, find the voice, and decode the file once to learn its true length.
+
+    Raises:
+        ProblemError: One of them cannot be used.
+    """
+    wish = _checked(upload.fields, voices.default)
+    identity = caller_of(request).identity
+    owner = None if identity is None else identity.name
+    try:
+        voice = await asyncio.to_thread(voices.get, wish.voice, owner)
+    except UnknownVoiceError as error:
+        raise unknown_voice(error) from error
+    except CannotBlendError as error:
+        raise no_blend(error) from error
+    except ValueError as error:
+        raise ProblemError(
+            404,
+            ErrorCode.UNKNOWN_VOICE,
+            "the clip of this voice makes no voice",
+            got=wish.voice[:64],
+        ) from error
+    try:
+        info = await asyncio.to_thread(examine, upload.path, max_s=limits.max_file_s)
+    except AudioFileError as error:
+        raise unreadable(error) from error
+    return wish, voice, info
+
+
+def _checked(fields: dict[str, str], default_voice: str) -> Wish:
+    asked = fields.get("format", "wav")
+    kinds: dict[str, FileFormat] = {"wav": "wav", "flac": "flac", "ogg": "ogg"}
+    if asked not in kinds:
+        raise invalid(
+            "the format is not known", expected="wav, flac or ogg", got=asked[:16], field="format"
+        )
+    text = fields.get("pitch_shift", "0")
+    try:
+        pitch_shift = float(text)
+    except ValueError:
+        pitch_shift = math.nan
+    if not -MAX_PITCH_SHIFT <= pitch_shift <= MAX_PITCH_SHIFT:
+        raise invalid(
+            "the pitch shift cannot be used",
+            expected="a number of semitones from -24 to 24",
+            got=text[:16],
+            field="pitch_shift",
+        )
+    return Wish(_voice(fields.get("voice") or default_voice), pitch_shift, kinds[asked])
+
+
+def _voice(text: str) -> str:
+    """Return the name of a voice, or of a blend, that a form asks for."""
+    if not is_blend(text):
+        return text
+    try:
+        return blend_name(shares_of(text))
+    except BlendError as error:
+        raise invalid("voice is no blend", expected=RULE, got=str(error), field="voice") from error
+
+
+def file_headers(filename: str, wish: Wish) -> dict[str, str]:
+    """Return the headers of a converted file; ``filename`` is the source's."""
+    stem = filename.rpartition(".")[0] or filename
+    speaker = "+".join(shares_of(wish.voice)) if is_blend(wish.voice) else wish.voice
+    name = quote(f"{stem}-{speaker}.{wish.file_format}", safe="")
+    return {
+        "content-disposition": f"attachment; filename*=UTF-8''{name}",
+        "cache-control": "no-store",
+        "x-voice": quote(wish.voice, safe=" "),
+    }
