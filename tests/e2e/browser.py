@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from fast_vc_service.contract import FloatArray
 
 PATIENCE_MS = 60_000
 """Nothing here takes long on an idle machine; on a busy one a page may load for a minute."""
+
+expect.set_options(timeout=PATIENCE_MS)
 
 TAP_WORKLET = """
 const SIZE = 8192;
@@ -100,14 +102,16 @@ def launch_browser(
     speech: Path | None = None,
     *,
     microphone: bool = True,
+    devices: int = 1,
     hosts: dict[str, str] | None = None,
 ) -> Iterator[Browser]:
     """Chromium whose microphone plays ``speech`` again and again, or is refused to every page.
 
-    ``hosts`` are names that it finds at other addresses.
+    There are ``devices`` microphones and as many loudspeakers. ``hosts`` are names that it finds at
+    other addresses.
     """
     flags = [
-        "--use-fake-device-for-media-stream",
+        f"--use-fake-device-for-media-stream=device-count={devices}",
         "--disable-gpu",
     ]
     if speech is not None:
@@ -127,6 +131,8 @@ def launch_browser(
 class Visitor:
     """A person at the page; with ``ears``, all that is played can be had from :meth:`heard`.
 
+    ``script`` is run before the page's own; ``arrived`` is what the page shows first.
+
     Attributes:
         page: The page itself.
         faults: What went wrong in it: exceptions, and anything the console calls an error.
@@ -139,6 +145,8 @@ class Visitor:
         *,
         host: str = "localhost",
         ears: bool = False,
+        script: str = "",
+        arrived: str = "#voices .voice",
         **context: Any,
     ) -> None:
         # The ears are a script that the page's own policy would refuse.
@@ -155,8 +163,10 @@ class Visitor:
         self.page.on("console", self._note)
         if ears:
             self.page.add_init_script(f"{TAP}({json.dumps(TAP_WORKLET)});")
+        if script:
+            self.page.add_init_script(script)
         self.page.goto(f"http://{host}:{port}/")
-        self.page.wait_for_selector("#voices .voice")
+        self.page.wait_for_selector(arrived)
 
     def wait_for(self, state: str) -> None:
         """Wait until the page is in ``state``: idle, live, reconnecting, …"""

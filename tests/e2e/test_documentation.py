@@ -63,6 +63,14 @@ def test_opus_as_documented(passthrough: RunningService) -> None:
     assert len(payloads) * 960 >= ready["opus_pre_skip_samples"] + len(packets) * 960
 
 
+def test_a_blend_as_documented(passthrough: RunningService) -> None:
+    with passthrough.connect() as ws:
+        ws.send(EXAMPLES["config-blend"])
+        ready = hear(ws)
+    assert ready["voice"] == json.loads(EXAMPLES["config-blend"])["voice"]
+    assert {**ready, "voice": ""}.keys() == json.loads(EXAMPLES["ready"]).keys()
+
+
 def test_the_smallest_config_and_an_end_without_audio(passthrough: RunningService) -> None:
     with passthrough.connect() as ws:
         ws.send(EXAMPLES["config-minimal"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from fast_vc_service.client import (
 from fast_vc_service.contract import FloatArray
 
 RATE = 16_000
+SOURCE = ROOT / "wavs/sources/low-pitched-male-24k.wav"
 ALICE, BOB = "alice's own key", "the key of bob"
 KEYS = json.dumps([{"name": "alice", "key": ALICE}, {"name": "bob", "key": BOB}])
 
@@ -44,7 +46,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 
 def speech(seconds: float) -> FloatArray:
-    samples, rate = read_audio(ROOT / "wavs/sources/low-pitched-male-24k.wav")
+    samples, rate = read_audio(SOURCE)
     return resample(samples, rate, RATE)[: round(seconds * RATE)]
 
 
@@ -108,3 +110,48 @@ def test_nobody_else_may_speak_with_it(service: RunningService) -> None:
     with SyncServiceClient(f"http://127.0.0.1:{service.port}", api_key=BOB) as http:
         own = http.add_voice("bea", clip, consent=True)
     assert own.owner == "bob", "a name is free for each key"
+
+
+def test_a_blend_is_heard_between_its_voices(service: RunningService, tmp_path: Path) -> None:
+    """In a session, in an update, in a file and in a job; one of its voices is uploaded."""
+    notices: list[Notice] = []
+    blend = {"bass": 1, "cleo": 1}
+    with SyncServiceClient(f"http://127.0.0.1:{service.port}", api_key=ALICE) as http:
+        http.add_voice("cleo", ROOT / "wavs/references/soprano.wav", consent=True)
+        registers = {}
+        for name, voice in {"bass": "bass", "cleo": "cleo", "between": blend}.items():
+            output = tmp_path / f"{name}.wav"
+            http.convert_file(SOURCE, output, voice=voice)
+            samples, rate = read_audio(output)
+            registers[name] = median_f0_hz(resample(samples, rate, RATE))
+        job = http.submit_job(SOURCE, voice=blend)
+        assert job.voice == {"bass": 0.5, "cleo": 0.5}
+        assert http.wait_for_job(job.id, every_s=0.05).voice == job.voice
+        http.job_result(job.id, tmp_path / "job.wav")
+        for wrong, code in (
+            ({"bass": 0.0}, "INVALID_REQUEST"),
+            ({"robot": 1, "bass": 1}, "UNKNOWN_VOICE"),
+        ):
+            with pytest.raises(VoiceServiceError, match=code):
+                http.convert_file(SOURCE, tmp_path / "wrong.wav", voice=wrong)
+    assert 1.2 * registers["bass"] < registers["between"] < registers["cleo"] / 1.2
+    samples, rate = read_audio(tmp_path / "job.wav")
+    assert median_f0_hz(resample(samples, rate, RATE)) == pytest.approx(registers["between"], 0.03)
+    with SyncVoiceClient(
+        service.url, api_key=ALICE, voice=blend, realtime=False, on_notice=notices.append
+    ) as session:
+        assert session.ready is not None
+        assert session.ready.voice == {"bass": 0.5, "cleo": 0.5}
+        session.send(speech(4.0))
+        session.update(voice={"bass": 3, "cleo": 1})
+        session.send(speech(1.0))
+        session.end()
+        output = np.concatenate(list(session))
+    # The speaker's own register is still being learned here, so this is no more exact.
+    assert 1.1 * registers["bass"] < median_f0_hz(output[: 4 * RATE]) < registers["cleo"] / 1.1
+    assert [getattr(notice, "voice", None) for notice in notices] == [{"bass": 0.75, "cleo": 0.25}]
+    with (
+        pytest.raises(VoiceServiceError, match="UNKNOWN_VOICE"),
+        SyncVoiceClient(service.url, api_key=BOB, voice=blend),
+    ):
+        pass

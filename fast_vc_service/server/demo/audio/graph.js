@@ -72,15 +72,18 @@ export class Graph {
    */
   async useMicrophone(constraints, onGone) {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: constraints });
-    this._dropSource();
     const [track] = stream.getAudioTracks();
+    if (this.context.state === "closed") {
+      track.stop();
+      return;
+    }
+    this._dropSource();
     track.onended = onGone;
     this._stream = stream;
     const settings = /** @type {MediaTrackSettings & {latency?: number}} */ (track.getSettings());
     this._inputReportedS = settings.latency ?? 0;
     this._source = this.context.createMediaStreamSource(stream);
     this._source.connect(this.inputAnalyser);
-    return settings;
   }
 
   /**

@@ -1,9 +1,12 @@
+/** Name of a voice the service has, or a blend: names with their weights. */
+export type Voice = string | Record<string, number>;
+
 /** What a session is opened with; everything may be left out. */
 export interface ClientOptions {
   /** A key, or a token from `POST /tokens`, if the service has keys. */
   apiKey?: string;
-  /** Name of a voice the service has; its default otherwise. */
-  voice?: string;
+  /** The service's default when left out. */
+  voice?: Voice;
   /** Semitones from -24 to 24. */
   pitchShift?: number;
   /** `AUTO` (the default) is Opus where browser and service both have it, PCM otherwise. */
@@ -28,7 +31,7 @@ export interface Ready {
   sample_rate_out: number;
   encoding_out: "PCM" | "OPUS";
   opus_pre_skip_samples: number;
-  voice: string;
+  voice: Voice;
   engine: string;
   /** A sample waits until its block is full. */
   block_ms: number;
@@ -71,7 +74,7 @@ export interface ClientEvents {
   /** Converted speech, mono in [-1, 1] at `sampleRateOut`. */
   audio: Float32Array;
   warning: { type: "warning"; code: string; message: string; silenced_ms: number };
-  updated: { type: "updated"; voice: string; pitch_shift: number; from_sent_ms: number };
+  updated: { type: "updated"; voice: Voice; pitch_shift: number; from_sent_ms: number };
   marker: { type: "marker"; id: string | number; received_ms: number; sent_ms: number };
   goingaway: { type: "going_away"; in_s: number };
   /** The session is over: null after `end`, else why. */
@@ -105,7 +108,7 @@ export class VoiceClient extends EventTarget {
   /** Send mono samples in [-1, 1] at `sampleRate`, any number. */
   send(samples: Float32Array): void;
   /** Change voice, pitch shift or both from here on. */
-  update(change: { voice?: string; pitchShift?: number }): void;
+  update(change: { voice?: Voice; pitchShift?: number }): void;
   /** Ask for the event `marker` when output has reached this place of the input. */
   mark(id: string | number): void;
   /** No more speech follows; resolves when all output has been handed out. */
@@ -117,6 +120,11 @@ export class VoiceClient extends EventTarget {
   addEventListener<K extends keyof ClientEvents>(
     type: K,
     listener: (event: CustomEvent<ClientEvents[K]>) => void,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
     options?: boolean | AddEventListenerOptions,
   ): void;
 }

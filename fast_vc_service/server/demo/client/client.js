@@ -97,7 +97,7 @@ export class VoiceClient extends EventTarget {
   /**
    * Change voice, pitch shift or both from here on; answered by the event `updated`, or by
    * `warning` when it is refused.
-   * @param {{voice?: string, pitchShift?: number}} change
+   * @param {{voice?: import("./client.d.ts").Voice, pitchShift?: number}} change
    */
   update({ voice, pitchShift }) {
     this._say({ type: "update", voice, pitch_shift: pitchShift });

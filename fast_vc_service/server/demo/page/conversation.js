@@ -138,14 +138,30 @@ export class Conversation extends EventTarget {
     };
   }
 
+  /**
+   * Speak into another microphone from now on; nothing happens when a file is played.
+   * @param {MediaTrackConstraints} constraints
+   * @throws {DOMException} It cannot be had; the one before goes on.
+   */
+  async switchMicrophone(constraints) {
+    if (this.graph === null || "file" in this.wishes.source) return;
+    await this._useMicrophone(constraints);
+    this.wishes.source = { constraints };
+  }
+
+  /** @param {MediaTrackConstraints} constraints */
+  async _useMicrophone(constraints) {
+    await this.graph?.useMicrophone(constraints, () => {
+      this._notify(new DOMException("the microphone is gone", "DeviceGoneError"), null);
+      this.stop();
+    });
+  }
+
   async _openSource() {
     const graph = /** @type {Graph} */ (this.graph);
     const { source } = this.wishes;
     if ("constraints" in source) {
-      await graph.useMicrophone(source.constraints, () => {
-        this._notify(new DOMException("the microphone is gone", "DeviceGoneError"), null);
-        this.stop();
-      });
+      await this._useMicrophone(source.constraints);
     } else {
       this._fileBuffer = await graph.context.decodeAudioData(source.file.slice(0));
     }

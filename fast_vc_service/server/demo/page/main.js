@@ -269,6 +269,8 @@ function wire() {
     translate();
   };
   byId("theme").onclick = switchTheme;
+  byId("microphone").onchange = byId("speakers").onchange = () =>
+    conversation?.switchMicrophone(microphoneConstraints()).catch(showNotice);
   initDevices(() =>
     conversation?.graph?.setLoudspeaker(byId("loudspeaker").value).catch(showNotice),
   );

@@ -1,0 +1,173 @@
+"""What a person does at the page beside talking: sign in, add a voice, change devices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from browser import Visitor, launch_browser, playwright
+from playwright.sync_api import Browser, Playwright, expect
+from service import ROOT, RunningService
+
+from fast_vc_service.audio.files import read_audio
+from tests.e2e.test_page import median_f0_hz
+
+__all__ = ["playwright"]
+
+pytestmark = pytest.mark.slow
+
+KEY = "a key of one's own"
+KEYS = json.dumps([{"name": "me", "key": KEY}])
+SOURCE = ROOT / "wavs/sources/low-pitched-male-24k.wav"
+KEEP_STREAMS = """
+const { getUserMedia } = MediaDevices.prototype;
+window.streams = [];
+MediaDevices.prototype.getUserMedia = async function (wanted) {
+  const stream = await getUserMedia.call(this, wanted);
+  window.streams.push(stream);
+  return stream;
+};
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    with launch_browser(playwright, devices=3) as opened:
+        yield opened
+
+
+def convert(visitor: Visitor, target: Path) -> float:
+    """Convert a file in the page, and return the median F0 of the result."""
+    visitor.page.check("input[value=file]", force=True)
+    visitor.page.set_input_files("#file", SOURCE)
+    visitor.page.click("#convert")
+    visitor.page.wait_for_selector("#recordings:not([hidden])")
+    return median_f0_hz(*read_audio(visitor.download("#output-download", target)))
+
+
+def test_a_key_is_asked_for_and_only_its_token_goes_on(
+    launch_service: Callable[..., RunningService], browser: Browser, tmp_path: Path
+) -> None:
+    service = launch_service(api_keys=KEYS, auth_failure_delay_ms=10, late_ms=20_000)
+    service.wait_until("ready")
+    visitor = Visitor(browser, service.port, arrived="#key-dialog[open]")
+    page = visitor.page
+    sent: list[tuple[str, str | None]] = []
+    page.on(
+        "request",
+        lambda request: sent.append((request.url, request.headers.get("authorization"))),
+    )
+    frames: list[str | bytes] = []
+
+    def note(frame: str | bytes) -> None:
+        frames.append(frame)
+
+    page.on("websocket", lambda socket: socket.on("framesent", note))
+    assert "asks for a key" in visitor.text("#key-title")
+    page.fill("#key", "some other key")
+    page.click("#key-dialog button[type=submit]")
+    expect(page.locator("#key-error")).to_have_text("That key is not known here.")
+    expect(page.locator("#key-dialog")).to_be_visible()
+    page.fill("#key", KEY)
+    page.press("#key", "Enter")
+    page.wait_for_selector("#voices .voice")
+    expect(page.locator("#key-dialog")).to_be_hidden()
+    expect(page.locator("#sign-out")).to_be_visible()
+    visitor.page.click("#start")
+    visitor.wait_for("live")
+    visitor.page.click("#start")
+    visitor.wait_for("idle")
+    with_key = [url for url, header in sent if header == f"Bearer {KEY}"]
+    assert with_key
+    assert all(url.endswith("/tokens") for url in with_key)
+    assert any(url.endswith("/voices") and "fvt_" in (header or "") for url, header in sent)
+    config = json.loads(next(frame for frame in frames if isinstance(frame, str)))
+    assert config["api_key"].startswith("fvt_")
+    assert KEY not in json.dumps(config)
+    visitor.page.click("#sign-out")
+    page.wait_for_selector("#key-dialog[open]")
+    visitor.close()
+
+
+def test_a_voice_is_uploaded_in_the_page_and_spoken_with(
+    launch_service: Callable[..., RunningService], browser: Browser, tmp_path: Path
+) -> None:
+    service = launch_service("--engine", "world", late_ms=20_000, max_sessions=4)
+    service.wait_until("ready")
+    visitor = Visitor(browser, service.port)
+    page = visitor.page
+    page.click("#add-voice")
+    page.fill("#voice-name", "anna")
+    page.set_input_files("#voice-clip", {"name": "x.wav", "mimeType": "audio/wav", "buffer": b"x"})
+    page.click("#voice-submit")
+    assert not page.evaluate(
+        "document.getElementById('voice-dialog').querySelector('form').checkValidity()"
+    ), "no voice without consent"
+    page.check("#voice-consent")
+    page.click("#voice-submit")
+    expect(page.locator("#voice-error")).to_contain_text("file cannot be used")
+    page.set_input_files("#voice-clip", ROOT / "wavs/references/soprano.wav")
+    page.click("#voice-submit")
+    expect(page.locator("#voice-dialog")).to_be_hidden()
+    expect(page.locator("input[name=voice][value=anna]")).to_be_checked()
+    assert service.get("/voices/anna")[1]["source"] == "uploaded"
+    speaker = median_f0_hz(*read_audio(SOURCE))
+    assert convert(visitor, tmp_path / "out.wav") > 1.3 * speaker
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.click("button[aria-label='Remove anna']")
+    expect(page.locator("input[name=voice][value=anna]")).to_have_count(0)
+    assert service.get("/voices/anna")[0] == 404
+    visitor.close()
+
+
+def test_devices_are_chosen_before_and_changed_while_talking(
+    launch_service: Callable[..., RunningService], browser: Browser
+) -> None:
+    service = launch_service(late_ms=20_000)
+    service.wait_until("ready")
+    visitor = Visitor(browser, service.port, script=KEEP_STREAMS)
+    page = visitor.page
+    expect(page.locator("#microphone option")).to_have_count(3)  # one of the three is the default
+    first, second = (
+        page.locator("#microphone option").nth(index).get_attribute("value") for index in (1, 2)
+    )
+    assert first != second
+
+    def live() -> list[str]:
+        """The devices that are listened to now."""
+        found: list[str] = page.evaluate(
+            """() => streams.flatMap((stream) => stream.getTracks())
+                .filter((track) => track.readyState === "live")
+                .map((track) => track.getSettings().deviceId)"""
+        )
+        return found
+
+    page.select_option("#microphone", first)
+    page.click("#start")
+    visitor.wait_for("live")
+    assert live() == [first]
+    spoken = "() => Number(document.getElementById('clock').textContent.split(':')[1])"
+    page.select_option("#microphone", second)
+    page.wait_for_function("() => streams.length === 2")
+    assert live() == [second], "the one before is let go"
+    before = page.evaluate(spoken)
+    page.wait_for_function(f"(before) => ({spoken})() > before + 1", arg=before)
+    page.locator("details summary").click()
+    loudspeakers = page.locator("#loudspeaker option")
+    assert loudspeakers.count() > 1
+    page.select_option("#loudspeaker", loudspeakers.last.get_attribute("value"))
+    page.evaluate(
+        """() => {
+            document.getElementById("microphone").add(new Option("gone", "no such device"));
+        }"""
+    )
+    page.select_option("#microphone", "no such device")
+    expect(page.locator("#notice")).to_contain_text("not there any more")
+    assert live() == [second], "the one before goes on"
+    visitor.page.click("#start")
+    visitor.wait_for("idle")
+    assert live() == []
+    assert visitor.faults == []
+    visitor.close()
