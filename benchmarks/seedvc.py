@@ -40,6 +40,7 @@ from fast_vc_service.models.seedvc import hift
 from fast_vc_service.models.seedvc.bigvgan import BigVgan
 from fast_vc_service.models.seedvc.content import content_encoder
 from fast_vc_service.models.seedvc.dit import DiT
+from fast_vc_service.models.seedvc.f0 import shifted
 from fast_vc_service.models.seedvc.length_regulator import LengthRegulator
 from fast_vc_service.models.seedvc.model import SeedVcMemory, SeedVcModel
 from fast_vc_service.models.seedvc.networks import Networks
@@ -102,6 +103,8 @@ class Recomputing(EveryFrame):
         networks, options = self.networks, self.options
         voice = self._voice or self.make_voice("benchmark", *read_audio(REFERENCE))
         content = networks.content(audio)[:, (audio.shape[1] - seen) // 320 :]
+        if f0_hz is not None:
+            f0_hz = shifted(f0_hz, log_offset=self._move(memories[0]))
         mu = networks.regulator(content, torch.tensor([frames]), f0_hz)
         prompt_mel, prompt_mu, style = (
             torch.from_numpy(np.asarray(voice.features[key], np.float32))[None]
@@ -178,7 +181,7 @@ def ladder(model: SeedVcModel, voice: Voice, *, compiled: bool) -> list[Step]:
         Step("+ sessions in one batch", lambda: model, together=True, brief=True),
     ]
     if compiled:
-        steps.append(Step("and compiled", with_(compiled=True), together=True))
+        steps.append(Step("and compiled", with_(compiled=True), together=True, brief=True))
     return [
         *steps,
         Step("and bfloat16", with_(precision="bfloat16"), together=True, brief=True),

@@ -17,7 +17,7 @@ class PublishedFile:
         repository: ``owner/name``.
         name: Path in it.
         megabytes: Size in MB (10^6 bytes), about.
-        licence: Of the weights, as their repository states it.
+        licence: Of the weights, as far as known; docs/models.md says on what ground.
         revision: Branch or commit.
         sha256: Pinned hash; None where it is recorded at the first download.
     """

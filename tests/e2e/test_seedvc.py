@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-from service import ROOT, launch
+import pytest
+from service import ROOT, RunningService, launch
+from websockets.exceptions import ConnectionClosed
 
+from fast_vc_service.client import SyncServiceClient, VoiceServiceError
 from fast_vc_service.models.presets import MODELS
 
 
@@ -43,8 +46,37 @@ def test_two_sessions_are_converted_side_by_side(tmp_path: Path) -> None:
         assert [len(out) for out in outs] == [round(12_000 * 22_050 / 16_000)] * 2
         assert outs[0].std() > 1
         assert not np.array_equal(*outs)
+        check_that_blends_are_refused(service)
     finally:
         service.stop()
+
+
+def check_that_blends_are_refused(service: RunningService) -> None:
+    """By the one engine that has none, in each interface's own form."""
+    blend = {"soprano": 0.5, "bass": 0.5}
+    with service.connect() as ws:
+        ws.send(json.dumps({"type": "config", "voice": blend}))
+        told = json.loads(ws.recv(timeout=120))
+        assert told["error_code"] == "INVALID_CONFIG"
+        assert told["message"] == "voice: Seed-VC voices cannot be blended"
+        with pytest.raises(ConnectionClosed) as closed:
+            ws.recv(timeout=20)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4400
+    with service.connect() as ws:
+        for message in ({"type": "config", "voice": "bass"}, {"type": "update", "voice": blend}):
+            ws.send(json.dumps(message))
+        ws.send(json.dumps({"type": "end"}))
+        ready, warning, complete = (json.loads(ws.recv(timeout=120)) for _ in range(3))
+    assert (ready["type"], complete["type"]) == ("ready", "complete")
+    assert warning["code"] == "INVALID_UPDATE"
+    assert "cannot be blended" in warning["message"]
+    with (
+        SyncServiceClient(f"http://127.0.0.1:{service.port}") as http,
+        pytest.raises(VoiceServiceError) as refused,
+    ):
+        http.submit_job(ROOT / "wavs/references/bass.wav", voice=blend)
+    assert (refused.value.code, refused.value.details["http_status"]) == ("INVALID_REQUEST", 400)
 
 
 def test_damaged_networks_stop_the_warm_up_in_one_line(tmp_path: Path) -> None:

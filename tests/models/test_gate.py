@@ -57,3 +57,22 @@ def test_overlapping_windows_agree(vad: SileroVad, speech: torch.Tensor) -> None
     two = gains(vad, audio[None, 3200:27_200], [3840], hangover_ms=100)[0]
     # Up to the newest 64 ms, which the next window may know better.
     assert np.abs(one[3200 + 8000 : -1280] - two[8000 : 24_000 - 3200 - 1280]).max() < 1e-4
+
+
+@torch.no_grad()
+def test_live_an_onset_loses_64_ms_at_most(vad: SileroVad, speech: torch.Tensor) -> None:
+    block, window, lookahead = 3200, 44_480, 480
+    # Onsets at many places of a block.
+    pause = torch.zeros(16_000)
+    audio = torch.cat([torch.zeros(window), *([speech[:8000], pause[:9500]] * 6), pause])[None]
+    whole = gains(vad, audio, [0], hangover_ms=200)[0]
+    first, live = window - lookahead - block, []
+    for start in range(0, audio.shape[1] - window + 1, block):
+        gain = gains(vad, audio[:, start : start + window], [start], hangover_ms=200)[0]
+        live.append(gain[-lookahead - block : -lookahead])
+    opened = np.concatenate(live) > 0.5
+    onsets = np.flatnonzero(np.diff((whole[first : first + len(opened)] > 0.5).astype(int)) == 1)
+    assert len(onsets) == 6
+    late = [int(np.argmax(opened[onset + 1 :])) for onset in onsets]
+    assert max(late) <= 1024
+    assert min(late) == 0
