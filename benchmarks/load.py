@@ -28,7 +28,7 @@ from benchmarks.service import Server, free_port, running, running_service
 from benchmarks.talkers import CHUNK_MS
 from benchmarks.under_load import LoadError, measure
 from fast_vc_service.contract import SAMPLE_RATE_IN
-from fast_vc_service.engine.build import build_converter
+from fast_vc_service.engine.families import build_converter
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -24,7 +24,7 @@ from benchmarks.results import CORES, ROOT
 from fast_vc_service.audio.codecs import make_decoder, make_encoder
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, Voice
-from fast_vc_service.engine.build import build_converter
+from fast_vc_service.engine.families import build_converter
 from fast_vc_service.engine.stream import Stream
 from fast_vc_service.server.runner import uvicorn_config
 from fast_vc_service.summary import describe

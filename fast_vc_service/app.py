@@ -18,7 +18,8 @@ from loguru import logger
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter
-from fast_vc_service.engine.build import build_converter, build_engine, seedvc_source
+from fast_vc_service.engine.build import engine_of, seedvc_source
+from fast_vc_service.engine.families import build_converter
 from fast_vc_service.errors import SettingsError, UserError
 from fast_vc_service.lifecycle import ServiceInfoFile, ServiceState
 from fast_vc_service.server.auth import KeyEntry, KeyRing
@@ -59,19 +60,7 @@ def build_service(
     report = PerformanceReport()
     metrics = Metrics()
     observer = Measurements(metrics, report)
-    engine = build_engine(
-        settings.engine,
-        device=settings.device,
-        latency_ms=settings.latency_ms,
-        voices_dir=settings.voices_dir,
-        default_voice=settings.default_voice,
-        cache_dir=settings.models_dir / "voices",
-        data_dir=settings.data_dir,
-        max_voices=settings.max_voices,
-        max_sessions=settings.max_sessions,
-        seedvc=seedvc_source(settings),
-        on_step=observer.step,
-    )
+    engine = engine_of(settings, on_step=observer.step)
 
     def file_converter() -> Converter:
         return build_converter(

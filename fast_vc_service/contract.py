@@ -47,6 +47,18 @@ class Voice:
     family: str
     features: Mapping[str, npt.NDArray[np.floating[Any]]] = field(default_factory=dict, repr=False)
 
+    def check_family(self, family: str) -> None:
+        """Make sure that the voice is one of ``family``.
+
+        Raises:
+            ValueError: It is of another one.
+        """
+        if self.family != family:
+            raise ValueError(
+                f"voice {self.name!r} is of family {self.family!r}, expected {family!r}: "
+                "make it anew from its reference clip"
+            )
+
 
 class CannotBlendError(ValueError):
     """A model family that knows nothing between two of its voices."""

@@ -23,7 +23,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from fast_vc_service.audio.files import AudioFileError, audio_info, read_audio
 from fast_vc_service.contract import Converter, Voice
-from fast_vc_service.engine.build import build_catalogue, build_converter, seedvc_source
+from fast_vc_service.engine.build import build_catalogue, seedvc_source
+from fast_vc_service.engine.families import build_converter
 from fast_vc_service.engine.files import FileFormat, convert_blocks, write_blocks
 from fast_vc_service.engine.voices import make_voice
 from fast_vc_service.errors import ConversionError, SettingsError

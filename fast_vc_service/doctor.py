@@ -22,8 +22,9 @@ from rich.text import Text
 from fast_vc_service.about import devices
 from fast_vc_service.audio.opus import opus_available
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, Voice
-from fast_vc_service.engine.build import Engine, build_engine, cores, latency_of, seedvc_source
+from fast_vc_service.engine.build import Engine, cores, engine_of
 from fast_vc_service.engine.capacity import probe_speech
+from fast_vc_service.engine.families import latency_of
 from fast_vc_service.engine.stream import Stream, convert_offline
 from fast_vc_service.errors import ServiceError, UserError
 from fast_vc_service.lifecycle import bind_socket, find_services, is_loopback
@@ -88,18 +89,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield check_files(settings)
     yield from check_folders(settings)
     try:
-        engine = build_engine(
-            settings.engine,
-            device=settings.device,
-            latency_ms=settings.latency_ms,
-            voices_dir=settings.voices_dir,
-            default_voice=settings.default_voice,
-            cache_dir=settings.models_dir / "voices",
-            data_dir=settings.data_dir,
-            max_sessions=settings.max_sessions,
-            seedvc=seedvc_source(settings),
-            on_step=lambda _seconds, _batch: None,
-        )
+        engine = engine_of(settings, on_step=lambda _seconds, _batch: None)
     except (ValueError, UserError) as error:
         yield Check("engine", "problem", str(error), "Correct the setting named here.")
         return

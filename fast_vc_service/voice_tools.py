@@ -21,8 +21,9 @@ from fast_vc_service.audio.files import AudioFileError, audio_info, read_audio
 from fast_vc_service.audio.pcm import to_int16
 from fast_vc_service.audio.untrusted import read_untrusted
 from fast_vc_service.contract import FloatArray
-from fast_vc_service.engine.build import build_catalogue, build_converter, seedvc_source
+from fast_vc_service.engine.build import build_catalogue, seedvc_source
 from fast_vc_service.engine.catalogue import TooManyVoicesError, UnsuitableClipError
+from fast_vc_service.engine.families import build_converter
 from fast_vc_service.engine.uploaded_voices import CLIP, RECORD, UploadedVoices, VoiceRecord
 from fast_vc_service.engine.voice_check import HEARD_S, check_clip
 from fast_vc_service.engine.voices import ClipFolder, normal_name

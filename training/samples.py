@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.audio.resample import resample
-from fast_vc_service.engine.build import ENGINES, build_converter
+from fast_vc_service.engine.families import ENGINES, build_converter
 from fast_vc_service.engine.stream import convert_offline
 from training.data.real import SAMPLE_RATE_HZ as REAL_RATE_HZ
 from training.data.sources import SOURCES

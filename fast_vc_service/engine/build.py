@@ -1,212 +1,22 @@
-"""Makes an engine from plain values: the one place that knows every model family by name."""
+"""Makes an engine from plain values: converters on devices, their schedulers and voices."""
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from fast_vc_service.audio.resample import StreamResampler
-from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, Voice
+from fast_vc_service.contract import Converter, Voice
 from fast_vc_service.engine.capacity import Capacity
 from fast_vc_service.engine.catalogue import VoiceCatalogue
+from fast_vc_service.engine.families import DEFAULT_SOURCE, build_converter, family_of
 from fast_vc_service.engine.placement import Lane, Placement
 from fast_vc_service.engine.scheduler import Post, Scheduler, Slot
 from fast_vc_service.engine.uploaded_voices import UploadedVoices
 from fast_vc_service.engine.voices import VoiceStore
-from fast_vc_service.engine.window import WindowConverter, WindowGeometry
-from fast_vc_service.models.passthrough.converter import PassthroughConverter
-from fast_vc_service.models.presets import MODELS
 from fast_vc_service.models.seedvc.options import SeedVcOptions, SeedVcSource
-from fast_vc_service.models.world.model import WorldModel
 from fast_vc_service.settings.model import Settings
-
-Geometry = Literal["live", "file"]
-
-QUANTUM_MS = 20
-CLIENT_RATE = 48_000
-"""Hz both ways for which ``latency_ms`` is stated."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """How one engine is built and driven.
-
-    Attributes:
-        build: Makes the converter for a block length in ms, on a device, from these weights.
-        block_ms: Default live block.
-        min_block_ms: Shortest live block it keeps up with.
-        file_block_ms: Block of the file geometry.
-        max_batch: Most sessions a step; 1 for a family that only loops over its batch.
-        threads: Model threads; 0 means one a core.
-        gather_ms: How long a ready block waits for others to share its step.
-        devices: Where it can run.
-        downloads: Whether it needs files that the package does not hold.
-    """
-
-    build: Callable[[int, str, SeedVcSource], Converter]
-    block_ms: int
-    min_block_ms: int
-    file_block_ms: int
-    max_batch: int
-    threads: int
-    gather_ms: float = 0.0
-    devices: tuple[str, ...] = ("cpu",)
-    downloads: bool = False
-
-
-def _build_world(block_ms: int, _device: str, _source: SeedVcSource) -> Converter:
-    # The model carries its pulse phase from window to window, so there is nothing to search for.
-    geometry = WindowGeometry(
-        block=_samples(block_ms),
-        context=_samples(280),
-        right=_samples(40),
-        fade=_samples(20),
-        search=0,
-    )
-    return WindowConverter(WorldModel(), geometry)
-
-
-def _build_passthrough(block_ms: int, _device: str, _source: SeedVcSource) -> Converter:
-    return PassthroughConverter(block_ms=block_ms, delay_ms=20)
-
-
-def _build_nano(block_ms: int, device: str, _source: SeedVcSource) -> Converter:
-    # Imported here: the other engines of this table start without torch.
-    import torch
-
-    from fast_vc_service.models.nano.converter import NanoConverter
-    from fast_vc_service.models.nano.load import WEIGHTS, load_networks
-
-    # Its matrices are small: cores are worth more to other sessions than to one step.
-    torch.set_num_threads(1)
-    return NanoConverter(load_networks(WEIGHTS, torch.device(device)), block_ms)
-
-
-def _seedvc(name: str) -> Family:
-    def build(block_ms: int, device: str, source: SeedVcSource) -> Converter:
-        # Brings torch with it, which the other engines do without.
-        from fast_vc_service.engine import seedvc
-
-        return seedvc.build(name, block_ms, device, source)
-
-    return Family(
-        build,
-        block_ms=300,
-        min_block_ms=100,
-        file_block_ms=15_000,
-        max_batch=64,
-        threads=1,
-        gather_ms=5.0,
-        devices=("cpu", "cuda"),
-        downloads=True,
-    )
-
-
-FAMILIES = {
-    "nano": Family(
-        _build_nano,
-        80,
-        20,
-        1000,
-        max_batch=8,
-        threads=0,
-        gather_ms=2.0,
-        devices=("cpu", "cuda"),
-    ),
-    # WORLD works session by session on one core; pyworld releases the interpreter lock.
-    "world": Family(_build_world, 200, 100, 2000, max_batch=1, threads=0),
-    "passthrough": Family(
-        _build_passthrough, 20, 20, 1000, max_batch=256, threads=1, gather_ms=5.0
-    ),
-    **{name: _seedvc(name) for name in MODELS},
-}
-
-DEFAULT_SOURCE = SeedVcSource()
-
-ENGINES = tuple(FAMILIES)
-"""Names ``engine`` may have."""
-
-DEVICES = ("cpu", "cuda")
-"""Kinds of devices the engines of this version can use."""
-
-
-def build_converter(
-    engine: str,
-    *,
-    device: str = "cpu",
-    latency_ms: int | None = None,
-    geometry: Geometry = "live",
-    seedvc: SeedVcSource = DEFAULT_SOURCE,
-) -> Converter:
-    """Build the converter of ``engine``.
-
-    Args:
-        engine: One of :data:`ENGINES`.
-        device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        latency_ms: Block + delay + resamplers for 48 kHz PCM both ways, rounded down to what
-            whole 20 ms blocks allow; None takes the engine's own. Ignored for files.
-        geometry: ``"live"``, or ``"file"`` with long blocks.
-        seedvc: Weights and options of the engines of that family.
-
-    Raises:
-        ValueError: Unknown engine or device, or a latency out of the engine's range.
-        UserError: Files of the model are missing or damaged.
-    """
-    family = _family(engine)
-    _check_device(device, family.devices, engine)
-
-    def build(block_ms: int) -> Converter:
-        return family.build(block_ms, device, seedvc)
-
-    if geometry == "file":
-        return build(family.file_block_ms)
-    if latency_ms is None:
-        return build(family.block_ms)
-    shortest = latency_of(build(family.min_block_ms))
-    longest = latency_of(build(family.file_block_ms))
-    if not shortest <= latency_ms <= longest:
-        raise ValueError(
-            f"latency_ms: expected {math.ceil(shortest)} to {math.floor(longest)} for {engine}; "
-            f"got {latency_ms}"
-        )
-    spare = int((latency_ms - shortest) // QUANTUM_MS) * QUANTUM_MS
-    return build(family.min_block_ms + spare)
-
-
-def _family(engine: str) -> Family:
-    if engine not in FAMILIES:
-        raise ValueError(f"engine: expected one of {', '.join(ENGINES)}; got {engine!r}")
-    return FAMILIES[engine]
-
-
-def _check_device(device: str, kinds: tuple[str, ...], engine: str) -> None:
-    kind, colon, index = device.partition(":")
-    if kind not in DEVICES or (colon and not (kind == "cuda" and index.isdecimal())):
-        raise ValueError(f"device: expected one of {', '.join(DEVICES)}, cuda:N; got {device!r}")
-    if kind not in kinds:
-        raise ValueError(f"device: expected {' or '.join(kinds)} for {engine}; got {device!r}")
-    if kind == "cuda":
-        import torch
-
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(index or 0) >= count:
-            raise ValueError(
-                f"device: expected cpu or one of the {count} CUDA devices that torch finds; "
-                f"got {device!r}"
-            )
-
-
-def latency_of(converter: Converter) -> float:
-    """Return block + delay + both resamplers in ms, for 48 kHz PCM both ways."""
-    resamplers_s = (
-        StreamResampler(CLIENT_RATE, SAMPLE_RATE_IN).lookahead_s
-        + StreamResampler(converter.sample_rate_out, CLIENT_RATE).lookahead_s
-    )
-    return 1e3 * ((converter.block + converter.delay) / SAMPLE_RATE_IN + resamplers_s)
 
 
 @dataclass
@@ -214,7 +24,7 @@ class Engine:
     """A converter on one or more devices, with its voices, ready to be warmed up.
 
     Attributes:
-        name: One of :data:`ENGINES`.
+        name: One of :data:`~fast_vc_service.engine.families.ENGINES`.
         placement: Its devices and who runs where.
         voices: What sessions may choose from.
     """
@@ -227,6 +37,11 @@ class Engine:
     def converter(self) -> Converter:
         """The converter of the first device; all have the same geometry."""
         return self.placement.lanes[0].converter
+
+    @property
+    def blends(self) -> bool:
+        """Whether blends of its voices can be chosen."""
+        return family_of(self.name).blends
 
     @property
     def live(self) -> int:
@@ -279,21 +94,21 @@ def build_engine(
     """Build an engine for live sessions.
 
     Args:
-        engine: One of :data:`ENGINES`.
+        engine: One of :data:`~fast_vc_service.engine.families.ENGINES`.
         device: One or more devices, separated by commas (``"cuda:0,cuda:1"``).
-        latency_ms: See :func:`build_converter`.
+        latency_ms: See :func:`.families.build_converter`.
         voices_dir: Folder of reference clips; each is a voice.
         default_voice: Name of the voice of sessions that choose none.
         cache_dir: Where voices made of the clips of ``voices_dir`` are kept.
         data_dir: Where voices that users add are kept.
         max_voices: How many of them one owner may add.
         max_sessions: Overrides the measured capacity.
-        seedvc: See :func:`build_converter`.
+        seedvc: See :func:`.families.build_converter`.
         on_step: Called from a model thread after each step with (wall seconds, batch size).
 
     Raises:
-        ValueError: See :func:`build_converter`.
-        UserError: See :func:`build_converter`.
+        ValueError: See :func:`.families.build_converter`.
+        UserError: See :func:`.families.build_converter`.
     """
 
     def lane(name: str) -> Lane:
@@ -314,7 +129,7 @@ def build_engine(
         built = Lane(name, converter, scheduler, threads, family.max_batch)
         return built
 
-    family = _family(engine)
+    family = family_of(engine)
     placement = Placement([lane(name) for name in device.split(",")], max_sessions)
     voices = build_catalogue(
         placement.lanes[0].converter,
@@ -325,6 +140,23 @@ def build_engine(
         max_voices=max_voices,
     )
     return Engine(engine, placement, voices)
+
+
+def engine_of(settings: Settings, *, on_step: Callable[[float, int], None]) -> Engine:
+    """Build the engine that the settings describe; see :func:`build_engine`."""
+    return build_engine(
+        settings.engine,
+        device=settings.device,
+        latency_ms=settings.latency_ms,
+        voices_dir=settings.voices_dir,
+        default_voice=settings.default_voice,
+        cache_dir=settings.models_dir / "voices",
+        data_dir=settings.data_dir,
+        max_voices=settings.max_voices,
+        max_sessions=settings.max_sessions,
+        seedvc=seedvc_source(settings),
+        on_step=on_step,
+    )
 
 
 def build_catalogue(
@@ -376,7 +208,3 @@ def cores() -> int:
     """Return the cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def _samples(milliseconds: int) -> int:
-    return milliseconds * SAMPLE_RATE_IN // 1000

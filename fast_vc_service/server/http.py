@@ -71,6 +71,11 @@ class ServiceView(Watched, Files, Protocol):
         """What the clip of a new voice may be."""
         ...
 
+    @property
+    def can_blend(self) -> bool:
+        """Whether blends of voices can be chosen."""
+        ...
+
 
 def create_http_app(service: ServiceView, *, lifespan: Lifespan | None = None) -> FastAPI:
     """Return an application with all routes and with errors in one shape."""
@@ -101,7 +106,7 @@ def router(service: ServiceView) -> APIRouter:
     for keyed in (
         _measurement_routes(service),
         token_routes(service.keys),
-        voice_routes(service.voices, service.clip_limits),
+        voice_routes(service.voices, service.clip_limits, can_blend=service.can_blend),
         file_routes(service),
     ):
         routes.include_router(

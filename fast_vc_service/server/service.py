@@ -112,6 +112,11 @@ class Service:
         return self.engine.name
 
     @property
+    def can_blend(self) -> bool:
+        """Whether blends of voices can be chosen."""
+        return self.engine.blends
+
+    @property
     def voices(self) -> VoiceCatalogue:
         """The voices sessions may choose from."""
         return self.engine.voices

@@ -97,6 +97,7 @@ class VoiceList(BaseModel):
                 {
                     "default": "ref-24k",
                     "can_upload": True,
+                    "can_blend": True,
                     "limits": {
                         "max_clip_bytes": 10_000_000,
                         "max_clip_s": 120.0,
@@ -110,6 +111,7 @@ class VoiceList(BaseModel):
 
     default: str = Field(description="The voice of sessions that choose none.")
     can_upload: bool = Field(description="Whether the caller may add voices.")
+    can_blend: bool = Field(description="Whether the engine has blends of voices.")
     limits: ClipLimits
     voices: list[Voice]
 

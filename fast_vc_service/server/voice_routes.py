@@ -72,8 +72,8 @@ class VoiceRequest:
     owner: str | None
 
 
-def voice_routes(voices: VoiceCatalogue, limits: ClipLimits) -> APIRouter:
-    """Return the routes over ``voices``."""
+def voice_routes(voices: VoiceCatalogue, limits: ClipLimits, *, can_blend: bool) -> APIRouter:
+    """Return the routes over ``voices``; whether they can be blended is only told."""
     routes = APIRouter(tags=["voices"])
 
     @routes.get("/voices", response_model=VoiceList)
@@ -84,6 +84,7 @@ def voice_routes(voices: VoiceCatalogue, limits: ClipLimits) -> APIRouter:
         listed = VoiceList(
             default=voices.default,
             can_upload=may_change(request),
+            can_blend=can_blend,
             limits=limits,
             voices=[_told(entry, request) for entry in entries],
         )

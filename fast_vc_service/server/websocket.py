@@ -1,7 +1,7 @@
 """The WebSocket endpoint: one connection from its first message to the close handshake.
 
 An ASGI application on its own, since a framework's wrapper would cost every 20 ms message. Three
-things run a connection: a reader task, a writer task, and the service's watch, which calls
+things run a connection: a reader task, a writer task, and the service, which calls
 :meth:`Connection.check`. Audio passes by the tasks while it can be taken and sent at once: waking
 one for every message would be a good part of what a message costs.
 """
@@ -13,17 +13,11 @@ import contextlib
 import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from loguru import logger
 
-from fast_vc_service import __version__
-from fast_vc_service.audio.codecs import OpusUnavailableError, make_decoder, make_encoder
-from fast_vc_service.contract import SAMPLE_RATE_IN, CannotBlendError, Voice
-from fast_vc_service.engine.placement import CapacityError
-from fast_vc_service.engine.stream import Stream
-from fast_vc_service.engine.voices import UnknownVoiceError
+from fast_vc_service.server.admission import Admission
 from fast_vc_service.server.auth import KeyIdentity, bearer
 from fast_vc_service.server.protocols.dialect import Dialect
 from fast_vc_service.server.protocols.first import (
@@ -34,6 +28,7 @@ from fast_vc_service.server.protocols.first import (
 from fast_vc_service.server.protocols.standard import STANDARD
 from fast_vc_service.server.service import Service
 from fast_vc_service.server.turnover import RETRY_S
+from fast_vc_service.server.watch import Watch
 from fast_vc_service.sessions.errors import ErrorCode, SessionError, internal_error
 from fast_vc_service.sessions.events import (
     End,
@@ -45,7 +40,6 @@ from fast_vc_service.sessions.events import (
     Start,
     Update,
 )
-from fast_vc_service.sessions.recorder import Recorder
 from fast_vc_service.sessions.session import Output, Session
 
 Message = MutableMapping[str, Any]
@@ -103,20 +97,14 @@ class Connection:
         self._receive = receive
         self._send = send
         self._wire: Wire = scope["extensions"]["connection"]
+        self._watch = Watch(service.limits, self._wire.unsent_bytes)
         self._internal_id = uuid.uuid4().hex[:12]
         self._dialect: Dialect = STANDARD
         self._session_id: str | None = None
         self._session: Session | None = None
-        self._last_message_at = time.monotonic()
-        self._opened_at = time.monotonic()
         self._waiting = False
-        self._sending = False
-        self._accepted_bytes = 0
-        self._written_bytes = 0
-        self._progress_at = 0.0
         self._ended = False
         self._outcome = "disconnect"
-        self._stuck = False
         self._gone = False
         self._writer: asyncio.Task[None] | None = None
         self._owner: str | None = None
@@ -189,149 +177,19 @@ class Connection:
         return start, identity
 
     async def _admit(self, start: Start) -> Session:
-        """Find the voice, then take a slot; nothing is taken before."""
-        service = self._service
-        if service.state != "ready":
-            raise SessionError(
-                ErrorCode.BUSY,
-                f"the service is {service.state}",
-                hint="try again" if service.state == "starting" else "use another server",
-                retry_after_s=service.retry_after_s(),
-            )
-        codec_error = "the server has no libopus: {}"
-        try:
-            decoder = make_decoder(
-                start.encoding, start.sample_rate, start.bit_depth, start.opus_frame_duration
-            )
-            encoder = make_encoder(start.encoding_out, start.sample_rate_out, start.bitrate_out)
-        except OpusUnavailableError as error:
-            raise SessionError(
-                ErrorCode.INVALID_CONFIG,
-                codec_error.format(error),
-                expected="encoding PCM",
-                got="encoding OPUS",
-                hint=str(error),
-            ) from error
-        voice = await self._find_voice(start.voice or service.engine.voices.default)
-        stream = Stream(
-            service.engine.converter,
-            rate_in=start.sample_rate,
-            rate_out=start.sample_rate_out,
-            trim_delay=start.trim_delay,
-            codec_delay_s=encoder.pre_skip_samples / start.sample_rate_out,
-        )
-        loop = asyncio.get_running_loop()
-        try:
-            slot = service.engine.open(
-                voice, start.pitch_shift, start.seed, post=loop.call_soon_threadsafe
-            )
-        except CapacityError as error:
-            raise SessionError(
-                ErrorCode.BUSY,
-                "the service is full",
-                got=str(error),
-                hint="try again later or on another server",
-                retry_after_s=service.retry_after_s(),
-            ) from error
-        recorder = self._recorder(start, stream)
-        session = Session(
-            start=start,
-            voice=voice,
-            slot=slot,
-            stream=stream,
-            decoder=decoder,
-            encoder=encoder,
-            find_voice=self._lookup_voice,
-            limits=service.session_limits,
-            observer=service.observer,
-            recorder=recorder,
-            send_now=self._send_now,
-        )
+        admission = Admission(self._service, self._owner, self._internal_id)
+        session, ready = await admission.admit(start, send_now=self._send_now)
         self._session = session
+        self._session_id = ready.session_id
         try:
-            await self._say_ready(start, voice, stream, encoder.pre_skip_samples, recorder)
+            await self._tell_ready(ready)
         except BaseException:
             # The client has left in between: the slot must not stay with it.
             session.close()
             raise
         return session
 
-    async def _find_voice(self, name: str) -> Voice:
-        try:
-            return await self._lookup_voice(name)
-        except UnknownVoiceError as error:
-            raise SessionError(
-                ErrorCode.UNKNOWN_VOICE,
-                str(error),
-                expected="one of details.available",
-                got=name,
-                available=list(error.available),
-            ) from error
-        except CannotBlendError as error:
-            raise SessionError(
-                ErrorCode.INVALID_CONFIG,
-                f"voice: {error}",
-                expected=f"one voice, with the engine {self._service.engine.name}",
-                got="a blend",
-                hint="choose one of GET /voices",
-            ) from error
-        except ValueError as error:
-            raise SessionError(
-                ErrorCode.UNKNOWN_VOICE,
-                f"the clip of voice {name!r} makes no voice: {error}",
-                expected="one of details.available",
-                got=name,
-                available=self._service.engine.voices.names(self._owner),
-            ) from error
-
-    async def _lookup_voice(self, name: str) -> Voice:
-        voices = self._service.engine.voices
-        made = voices.made(name, self._owner)
-        return made if made is not None else await asyncio.to_thread(voices.get, name, self._owner)
-
-    def _recorder(self, start: Start, stream: Stream) -> Recorder | None:
-        recording = self._service.recording
-        wanted = recording.enabled if start.record is None else start.record and recording.enabled
-        if not wanted:
-            return None
-        return Recorder(
-            recording.folder,
-            start.session_id or self._internal_id,
-            datetime.now(UTC),
-            start.sample_rate,
-            start.sample_rate_out,
-            realtime=start.realtime,
-            lead_ms=0.0 if start.trim_delay else stream.delay_ms,
-        )
-
-    async def _say_ready(
-        self,
-        start: Start,
-        voice: Voice,
-        stream: Stream,
-        pre_skip_samples: int,
-        recorder: Recorder | None,
-    ) -> None:
-        self._session_id = start.session_id or self._internal_id
-        block_ms = stream.block / SAMPLE_RATE_IN * 1e3
-        ready = Ready(
-            session_id=self._session_id,
-            message="session is ready, send audio",
-            sample_rate_out=start.sample_rate_out,
-            encoding_out=start.encoding_out,
-            opus_pre_skip_samples=pre_skip_samples,
-            voice=voice.name,
-            engine=self._service.engine.name,
-            block_ms=block_ms,
-            delay_ms=stream.delay_ms,
-            latency_ms=block_ms + stream.delay_ms,
-            recording=recorder is not None,
-            max_message_bytes=self._limits.max_message_bytes,
-            idle_timeout_s=self._limits.idle_timeout_s,
-            max_session_s=self._limits.max_session_s,
-            max_buffered_ms=self._service.session_limits.max_buffered_ms,
-            server_version=__version__,
-        )
+    async def _tell_ready(self, ready: Ready) -> None:
         text = self._dialect.ready(ready)
         if text is not None:
             await self._send({"type": "websocket.send", "text": text})
@@ -343,7 +201,7 @@ class Connection:
         service = self._service
         service.joined(self)
         service.observer.session_opened()
-        self._opened_at = self._last_message_at = time.monotonic()
+        self._watch.opened(time.monotonic())
         logger.info("session opened, {} live", service.live_sessions)
         self._wire.take_now = self._take_now
         reader = asyncio.create_task(self._read(session))
@@ -362,7 +220,7 @@ class Connection:
                     await task
             service.observer.session_closed(self._outcome)
             logger.info("session closed: {}", self._outcome)
-            if self._stuck:
+            if self._watch.stuck:
                 await self._abandon()
 
     async def _read(self, session: Session) -> None:
@@ -390,7 +248,7 @@ class Connection:
             return False
         if len(payload) > self._limits.max_message_bytes:
             return False
-        self._last_message_at = now = time.monotonic()
+        self._watch.heard_at = now = time.monotonic()
         try:
             return session.feed_now(payload, now)
         except SessionError as error:
@@ -410,8 +268,8 @@ class Connection:
                 hint="send smaller chunks, 20 ms each",
             )
         if isinstance(message, bytes):
-            await session.feed(message, self._last_message_at)
-            self._last_message_at = time.monotonic()
+            await session.feed(message, self._watch.heard_at)
+            self._watch.heard_at = time.monotonic()
             return
         event = self._dialect.parse(message)
         if isinstance(event, Marker):
@@ -442,14 +300,14 @@ class Connection:
 
     def _send_now(self, payload: bytes) -> bool:
         """Send audio past the writer, unless that has something under way itself."""
-        if self._sending or not self._wire.send_now(payload):
+        if self._watch.sending or not self._wire.send_now(payload):
             return False
-        self._written_bytes += len(payload)
+        self._watch.written_bytes += len(payload)
         return True
 
     async def _hand_over(self, session: Session, output: Output) -> None:
         if output.payload is not None:
-            self._written_bytes += len(output.payload)
+            self._watch.written_bytes += len(output.payload)
             await self._put({"type": "websocket.send", "bytes": output.payload})
             session.handed_over(output)
         elif output.notice is not None:
@@ -490,49 +348,17 @@ class Connection:
     def check(self, now: float) -> None:
         """See :class:`LiveConnection`."""
         session = self._session
-        if session is None or self._stuck:
+        if session is None or self._watch.stuck:
             return
-        self._check_progress(now)
-        if self._ended:
-            return
-        limits = self._limits
-        if session.paced:
-            self._last_message_at = now
-        if limits.idle_timeout_s and now - self._last_message_at > limits.idle_timeout_s:
-            self._fail(
-                session,
-                SessionError(
-                    ErrorCode.TIMEOUT,
-                    "no message came for too long",
-                    expected=f"audio or text at least every {limits.idle_timeout_s:g} s",
-                    got="nothing",
-                    hint="send silence while the microphone is muted, or end the session",
-                ),
-            )
-        elif limits.max_session_s and now - self._opened_at > limits.max_session_s:
-            self._fail(
-                session,
-                SessionError(
-                    ErrorCode.SESSION_LIMIT,
-                    "the session has reached its longest duration",
-                    expected=f"at most {limits.max_session_s:g} s",
-                    hint="connect again to go on",
-                ),
-            )
-
-    def _check_progress(self, now: float) -> None:
-        """Find a peer that has accepted no byte of output for too long."""
-        if not self._sending:
-            return
-        accepted = self._written_bytes - self._wire.unsent_bytes()
-        if accepted != self._accepted_bytes:
-            self._accepted_bytes = accepted
-            self._progress_at = now
-        elif now - self._progress_at > self._limits.slow_reader_s and self._writer is not None:
-            self._stuck = True
+        if self._watch.peer_is_stuck(now) and self._writer is not None:
             self._outcome = str(ErrorCode.SLOW_READER)
             self._service.observer.error(ErrorCode.SLOW_READER)
             self._writer.cancel()
+        if self._ended:
+            return
+        error = self._watch.overdue(now, paced=session.paced)
+        if error is not None:
+            self._fail(session, error)
 
     async def _abandon(self) -> None:
         """Try to say why for a second, then cut the line."""
@@ -553,7 +379,7 @@ class Connection:
         message = await self._receive()
         if message["type"] != "websocket.receive":
             raise PeerGoneError
-        self._last_message_at = time.monotonic()
+        self._watch.heard_at = time.monotonic()
         text: str | None = message.get("text")
         if text is not None:
             return text
@@ -562,11 +388,11 @@ class Connection:
 
     async def _put(self, message: Message) -> None:
         """Send ``message``, under the watch for peers that do not read (:meth:`check`)."""
-        self._sending, self._progress_at = True, time.monotonic()
+        self._watch.sends(time.monotonic())
         try:
             await self._send(message)
         finally:
-            self._sending = False
+            self._watch.sending = False
 
     async def _say_error(self, error: SessionError) -> None:
         """Send ``error`` in the client's dialect and close; a peer that is gone is ignored."""

@@ -1,7 +1,7 @@
 import pytest
 
 from benchmarks.rtf import WARM_UP_BLOCKS, measure
-from fast_vc_service.engine.build import build_converter
+from fast_vc_service.engine.families import build_converter
 
 
 def test_every_block_is_timed_with_its_whole_way() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from fast_vc_service import cli
 from fast_vc_service.contract import Converter, FloatArray, State
-from fast_vc_service.engine import build
+from fast_vc_service.engine import families
 from fast_vc_service.models.passthrough.converter import PassthroughConverter
 from fast_vc_service.models.seedvc.options import SeedVcSource
 
@@ -26,6 +26,6 @@ def slow(block_ms: int, _device: str, _source: SeedVcSource) -> Converter:
 
 
 if __name__ == "__main__":
-    family = build.FAMILIES["passthrough"]
-    build.FAMILIES["passthrough"] = replace(family, build=slow, max_batch=1)
+    family = families.FAMILIES["passthrough"]
+    families.FAMILIES["passthrough"] = replace(family, build=slow, max_batch=1)
     cli.main()

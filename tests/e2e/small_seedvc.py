@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from fast_vc_service import cli
 from fast_vc_service.contract import Converter
-from fast_vc_service.engine import build
+from fast_vc_service.engine import families
 from fast_vc_service.models.seedvc.options import SeedVcOptions, SeedVcSource
 from tests import seedvc_networks
 
@@ -21,6 +21,6 @@ def small(block_ms: int, _device: str, _source: SeedVcSource) -> Converter:
 
 
 if __name__ == "__main__":
-    family = build.FAMILIES["seedvc-tiny"]
-    build.FAMILIES["seedvc-tiny"] = replace(family, build=small, max_batch=2)
+    family = families.FAMILIES["seedvc-tiny"]
+    families.FAMILIES["seedvc-tiny"] = replace(family, build=small, max_batch=2)
     cli.main()

@@ -122,6 +122,46 @@ def test_a_voice_is_uploaded_in_the_page_and_spoken_with(
     visitor.close()
 
 
+def test_a_blend_is_chosen_in_the_page_and_changed_while_talking(
+    launch_service: Callable[..., RunningService], browser: Browser, tmp_path: Path
+) -> None:
+    service = launch_service("--engine", "world", late_ms=20_000, max_sessions=4)
+    service.wait_until("ready")
+    visitor = Visitor(browser, service.port)
+    page = visitor.page
+    sent: list[dict[str, object]] = []
+
+    def note(frame: str | bytes) -> None:
+        if isinstance(frame, str):
+            sent.append(json.loads(frame))
+
+    page.on("websocket", lambda socket: socket.on("framesent", note))
+    page.check("input[name=voice][value=bass]", force=True)
+    low = convert(visitor, tmp_path / "bass.wav")
+    expect(page.locator("#blend-share-field")).to_be_hidden()
+    expect(page.locator("#blend-voice option[value=bass]")).to_have_count(0)
+    page.select_option("#blend-voice", "soprano")
+    page.fill("#blend-share", "60")
+    between = convert(visitor, tmp_path / "blend.wav")
+    page.check("input[name=voice][value=soprano]", force=True)
+    expect(page.locator("#blend-voice")).to_have_value("")
+    high = convert(visitor, tmp_path / "soprano.wav")
+    voices = [each["voice"] for each in sent if each["type"] == "config"]
+    assert voices == ["bass", {"bass": 0.4, "soprano": 0.6}, "soprano"]
+    assert 1.15 * low < between < high / 1.15
+    page.check("input[value=microphone]", force=True)
+    page.click("#start")
+    visitor.wait_for("live")
+    page.select_option("#blend-voice", "bass")
+    expect(page.locator("#output-name")).to_have_text("soprano 40 % + bass 60 %")
+    page.click("#start")
+    visitor.wait_for("idle")
+    updates = [each["voice"] for each in sent if each["type"] == "update"]
+    assert updates == [{"soprano": 0.4, "bass": 0.6}]
+    assert visitor.faults == []
+    visitor.close()
+
+
 def test_devices_are_chosen_before_and_changed_while_talking(
     launch_service: Callable[..., RunningService], browser: Browser
 ) -> None:

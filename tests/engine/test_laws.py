@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, Voice, block_out
-from fast_vc_service.engine.build import FAMILIES, build_converter, latency_of
+from fast_vc_service.engine.families import FAMILIES, build_converter, latency_of
 from fast_vc_service.engine.stream import Stream, convert_offline
 
 WAVS = Path(__file__).parents[2] / "wavs"

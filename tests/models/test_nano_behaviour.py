@@ -11,7 +11,7 @@ from scipy.linalg import solve_toeplitz
 
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, Voice
-from fast_vc_service.engine.build import build_converter
+from fast_vc_service.engine.families import build_converter
 from fast_vc_service.engine.stream import convert_offline
 from fast_vc_service.models.nano.pitch import VOICED, pitch
 

@@ -81,7 +81,7 @@ def test_a_small_share_lends_at_least_one_frame() -> None:
 
 @pytest.mark.slow
 def test_a_blend_sounds_the_more_like_a_voice_the_larger_its_share() -> None:
-    from fast_vc_service.engine.build import build_converter
+    from fast_vc_service.engine.families import build_converter
 
     converter = build_converter("nano", geometry="file")
     rate = converter.sample_rate_out

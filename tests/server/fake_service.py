@@ -58,6 +58,7 @@ class FakeService:
     jobs: JobStore | None = None
     state: ServiceState = "ready"
     engine_name: str = "world"
+    can_blend: bool = True
     live_sessions: int = 3
     capacity: int = 24
     started_at: float = field(default_factory=lambda: time.time() - 60)

@@ -142,6 +142,7 @@ def test_without_keys_only_this_machine_uploads_and_removes(connect: Connect) ->
         refused(add(far, name="other"), 403, "FORBIDDEN")
         refused(far.delete("/voices/anna"), 403, "FORBIDDEN")
     assert connect().get("/voices").json()["can_upload"] is True
+    assert connect().get("/voices").json()["can_blend"] is True
     assert connect().delete("/voices/anna").status_code == 204
 
 

@@ -33,7 +33,7 @@ def test_settings_cannot_be_changed() -> None:
 
 
 def test_engines_and_devices_are_those_that_can_be_built() -> None:
-    from fast_vc_service.engine.build import DEVICES, ENGINES
+    from fast_vc_service.engine.families import DEVICES, ENGINES
 
     assert set(get_args(Settings.model_fields["engine"].annotation)) == set(ENGINES)
     for device in DEVICES:

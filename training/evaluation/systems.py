@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import fast_vc_service
 from fast_vc_service.contract import Converter, Voice
-from fast_vc_service.engine.build import ENGINES, Geometry, build_converter
+from fast_vc_service.engine.families import ENGINES, Geometry, build_converter
 from fast_vc_service.engine.stream import convert_offline
 from training.evaluation.clips import SAMPLE_RATE_HZ
 

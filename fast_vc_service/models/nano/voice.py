@@ -69,11 +69,7 @@ class Target:
         Raises:
             ValueError: The voice was made by another family or is damaged.
         """
-        if voice.family != FAMILY:
-            raise ValueError(
-                f"voice {voice.name!r} is of family {voice.family!r}, expected {FAMILY!r}: "
-                "make it anew from its reference clip"
-            )
+        voice.check_family(FAMILY)
         try:
             vector, content, frames, mask, register, correction, average, loudness = (
                 torch.from_numpy(np.asarray(voice.features[name], np.float32)) for name in _FEATURES

@@ -45,11 +45,7 @@ class Target:
         Raises:
             ValueError: The voice was made by another family or is damaged.
         """
-        if voice.family != FAMILY:
-            raise ValueError(
-                f"voice {voice.name!r} is of family {voice.family!r}, expected {FAMILY!r}: "
-                "make it anew from its reference clip"
-            )
+        voice.check_family(FAMILY)
         register = np.asarray(voice.features.get("register", ()), dtype=np.float64)
         spectrum = np.asarray(voice.features.get("spectrum", ()), dtype=np.float64)
         if register.shape != (2,) or spectrum.shape != (BANDS,):

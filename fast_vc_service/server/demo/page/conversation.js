@@ -17,7 +17,7 @@ import { ServiceError, VoiceClient } from "../client/client.js";
  * @typedef {object} Wishes
  * @property {string} url
  * @property {() => Promise<string | undefined>} key a key or token, asked for each session
- * @property {string} [voice]
+ * @property {import("../client/client.js").Voice} [voice]
  * @property {number} pitchShift
  * @property {"AUTO" | "PCM" | "OPUS"} encoding
  * @property {{constraints: MediaTrackConstraints} | {file: ArrayBuffer}} source
@@ -103,7 +103,7 @@ export class Conversation extends EventTarget {
     if (this.state === "reconnecting") this._connect();
   }
 
-  /** @param {{voice?: string, pitchShift?: number}} change */
+  /** @param {{voice?: import("../client/client.js").Voice, pitchShift?: number}} change */
   update(change) {
     Object.assign(this.wishes, change);
     if (this.state === "live") this.client?.update(change);

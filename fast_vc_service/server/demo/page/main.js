@@ -90,7 +90,7 @@ async function start() {
 function finished(talk) {
   showFigures(talk.figures(), true);
   if (talk.input && talk.output && talk.input.seconds > 0) {
-    showRecordings(talk.input, talk.output, talk.wishes.voice ?? "");
+    showRecordings(talk.input, talk.output, voices.title);
   }
   for (const picture of Object.values(pictures)) picture.rest();
   if (conversation === talk) conversation = null;
@@ -165,6 +165,7 @@ async function takeFile(/** @type {File | undefined} */ picked) {
 async function convertWhole() {
   if (file === null) return;
   hideNotice();
+  byId("recordings").hidden = true;
   const progress = byId("convert-progress");
   byId("convert").disabled = true;
   progress.hidden = false;
@@ -178,7 +179,7 @@ async function convertWhole() {
       pitchShift: Number(byId("pitch").value),
     };
     const done = await convertFile(file, options, (share) => (progress.value = share));
-    showRecordings(done.input, done.output, voices.chosen);
+    showRecordings(done.input, done.output, voices.title);
     announce(text("convertDone"));
   } catch (error) {
     tellError(error);
@@ -197,7 +198,7 @@ function showSource() {
 }
 
 function showVoice() {
-  byId("output-name").textContent = voices.chosen;
+  byId("output-name").textContent = voices.title;
 }
 
 function showPitch() {

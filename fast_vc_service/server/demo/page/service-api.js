@@ -18,6 +18,7 @@ const RENEW_BEFORE_S = 30;
  * @typedef {object} VoiceList
  * @property {string} default
  * @property {boolean} can_upload
+ * @property {boolean} can_blend
  * @property {{max_clip_bytes: number, max_clip_s: number, min_clip_s: number}} limits
  * @property {VoiceInfo[]} voices
  */

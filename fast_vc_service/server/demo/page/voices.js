@@ -1,5 +1,5 @@
 // @ts-check
-/** The list of voices: choose, listen to, add and remove. */
+/** The list of voices: choose, blend, listen to, add and remove. */
 
 import { ServiceError } from "../client/errors.js";
 import { announce, byId, chosen, make } from "./dom.js";
@@ -8,6 +8,8 @@ import { text } from "./texts.js";
 
 /** @typedef {import("./service-api.js").ServiceApi} ServiceApi */
 /** @typedef {import("./service-api.js").VoiceInfo} VoiceInfo */
+/** @typedef {import("./service-api.js").VoiceList} VoiceList */
+/** @typedef {import("../client/client.js").Voice} Voice */
 
 export class Voices extends EventTarget {
   /** @param {ServiceApi} api */
@@ -15,8 +17,10 @@ export class Voices extends EventTarget {
     super();
     this._api = api;
     this._player = new Audio();
-    /** @type {import("./service-api.js").VoiceList | null} */
+    /** @type {VoiceList | null} */
     this._list = null;
+    byId("blend-voice").onchange = byId("blend-share").onchange = () => this._changed();
+    byId("blend-share").oninput = () => this._showShare();
     byId("add-voice").onclick = () => this._openDialog();
     byId("voice-cancel").onclick = () => byId("voice-dialog").close();
     byId("voice-dialog").querySelector("form").onsubmit = (/** @type {Event} */ event) => {
@@ -25,19 +29,36 @@ export class Voices extends EventTarget {
     };
   }
 
-  /** The voice that is chosen. */
+  /** The voice that is chosen, or the blend. @returns {Voice} */
   get chosen() {
+    const [voice, other] = [this._first, byId("blend-voice").value];
+    if (!other || other === voice) return voice;
+    const share = Number(byId("blend-share").value) / 100;
+    return { [voice]: Number((1 - share).toFixed(2)), [other]: share };
+  }
+
+  /** What is chosen, for people. */
+  get title() {
+    const voice = this.chosen;
+    if (typeof voice === "string") return voice;
+    return Object.entries(voice)
+      .map(([name, share]) => `${name} ${Math.round(100 * share)} %`)
+      .join(" + ");
+  }
+
+  /** Name of the voice in the list that is chosen. */
+  get _first() {
     return chosen("voice");
   }
 
   /** Ask the service anew. @throws {ServiceError} */
-  async load(wanted = this.chosen) {
+  async load(wanted = this._first) {
     this._list = await this._api.voices();
     this.show(wanted);
   }
 
   /** Draw the list. @param {string} [wanted] name of the voice to choose */
-  show(wanted = this.chosen) {
+  show(wanted = this._first) {
     const list = this._list;
     if (list === null) return;
     const known = list.voices.some((voice) => voice.name === wanted);
@@ -46,6 +67,31 @@ export class Voices extends EventTarget {
       ...list.voices.map((voice) => this._card(voice, voice.name === choice)),
     );
     byId("add-voice").hidden = !list.can_upload;
+    byId("blend").hidden = !list.can_blend;
+    this._showOthers(list);
+  }
+
+  /** Offer every voice but the chosen one for a blend. @param {VoiceList} list */
+  _showOthers(list) {
+    const select = byId("blend-voice");
+    const wanted = select.value;
+    const others = list.voices.map(({ name }) => name).filter((name) => name !== this._first);
+    select.replaceChildren(
+      make("option", { value: "", text: text("blendNone") }),
+      ...others.map((name) => make("option", { value: name, text: name })),
+    );
+    select.value = others.includes(wanted) ? wanted : "";
+    this._showShare();
+  }
+
+  _showShare() {
+    byId("blend-share-field").hidden = byId("blend-voice").value === "";
+    byId("blend-value").textContent = `${byId("blend-share").value} %`;
+  }
+
+  _changed() {
+    if (this._list !== null) this._showOthers(this._list);
+    this.dispatchEvent(new Event("change"));
   }
 
   /** @param {VoiceInfo} voice @param {boolean} checked */
@@ -54,7 +100,7 @@ export class Voices extends EventTarget {
       make("input", { type: "radio", name: "voice", value: voice.name })
     );
     radio.checked = checked;
-    radio.onchange = () => this.dispatchEvent(new Event("change"));
+    radio.onchange = () => this._changed();
     const isDefault = voice.name === this._list?.default;
     const badge = isDefault ? "defaultVoice" : voice.source === "uploaded" ? "yours" : null;
     const label = make("label", voice.description ? { title: voice.description } : {}, [
@@ -137,7 +183,7 @@ export class Voices extends EventTarget {
       byId("voice-dialog").close();
       byId("voice-dialog").querySelector("form").reset();
       await this.load(name);
-      this.dispatchEvent(new Event("change"));
+      this._changed();
       announce(text("voiceAdded", { name }));
     } catch (error) {
       byId("voice-error").textContent = sentenceFor(error);

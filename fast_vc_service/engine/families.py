@@ -1,0 +1,212 @@
+"""The model families and how each is built and driven: the one place that knows all by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from fast_vc_service.audio.resample import StreamResampler
+from fast_vc_service.contract import SAMPLE_RATE_IN, Converter
+from fast_vc_service.engine.window import WindowConverter, WindowGeometry
+from fast_vc_service.models.passthrough.converter import PassthroughConverter
+from fast_vc_service.models.presets import MODELS
+from fast_vc_service.models.seedvc.options import SeedVcSource
+from fast_vc_service.models.world.model import WorldModel
+
+Geometry = Literal["live", "file"]
+
+QUANTUM_MS = 20
+CLIENT_RATE = 48_000
+"""Hz both ways for which ``latency_ms`` is stated."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one engine is built and driven.
+
+    Attributes:
+        build: Makes the converter for a block length in ms, on a device, from these weights.
+        block_ms: Default live block.
+        min_block_ms: Shortest live block it keeps up with.
+        file_block_ms: Block of the file geometry.
+        max_batch: Most sessions a step; 1 for a family that only loops over its batch.
+        threads: Model threads; 0 means one a core.
+        gather_ms: How long a ready block waits for others to share its step.
+        devices: Where it can run.
+        downloads: Whether it needs files that the package does not hold.
+        blends: Whether it knows voices between its voices.
+    """
+
+    build: Callable[[int, str, SeedVcSource], Converter]
+    block_ms: int
+    min_block_ms: int
+    file_block_ms: int
+    max_batch: int
+    threads: int
+    gather_ms: float = 0.0
+    devices: tuple[str, ...] = ("cpu",)
+    downloads: bool = False
+    blends: bool = True
+
+
+def _build_world(block_ms: int, _device: str, _source: SeedVcSource) -> Converter:
+    # The model carries its pulse phase from window to window, so there is nothing to search for.
+    geometry = WindowGeometry(
+        block=_samples(block_ms),
+        context=_samples(280),
+        right=_samples(40),
+        fade=_samples(20),
+        search=0,
+    )
+    return WindowConverter(WorldModel(), geometry)
+
+
+def _build_passthrough(block_ms: int, _device: str, _source: SeedVcSource) -> Converter:
+    return PassthroughConverter(block_ms=block_ms, delay_ms=20)
+
+
+def _build_nano(block_ms: int, device: str, _source: SeedVcSource) -> Converter:
+    # Imported here: the other engines of this table start without torch.
+    import torch
+
+    from fast_vc_service.models.nano.converter import NanoConverter
+    from fast_vc_service.models.nano.load import WEIGHTS, load_networks
+
+    # Its matrices are small: cores are worth more to other sessions than to one step.
+    torch.set_num_threads(1)
+    return NanoConverter(load_networks(WEIGHTS, torch.device(device)), block_ms)
+
+
+def _seedvc(name: str) -> Family:
+    def build(block_ms: int, device: str, source: SeedVcSource) -> Converter:
+        # Brings torch with it, which the other engines do without.
+        from fast_vc_service.engine import seedvc
+
+        return seedvc.build(name, block_ms, device, source)
+
+    return Family(
+        build,
+        block_ms=300,
+        min_block_ms=100,
+        file_block_ms=15_000,
+        max_batch=64,
+        threads=1,
+        gather_ms=5.0,
+        devices=("cpu", "cuda"),
+        downloads=True,
+        blends=False,
+    )
+
+
+FAMILIES = {
+    "nano": Family(
+        _build_nano,
+        80,
+        20,
+        1000,
+        max_batch=8,
+        threads=0,
+        gather_ms=2.0,
+        devices=("cpu", "cuda"),
+    ),
+    # WORLD works session by session on one core; pyworld releases the interpreter lock.
+    "world": Family(_build_world, 200, 100, 2000, max_batch=1, threads=0),
+    "passthrough": Family(
+        _build_passthrough, 20, 20, 1000, max_batch=256, threads=1, gather_ms=5.0
+    ),
+    **{name: _seedvc(name) for name in MODELS},
+}
+
+DEFAULT_SOURCE = SeedVcSource()
+
+ENGINES = tuple(FAMILIES)
+"""Names ``engine`` may have."""
+
+DEVICES = ("cpu", "cuda")
+"""Kinds of devices the engines of this version can use."""
+
+
+def build_converter(
+    engine: str,
+    *,
+    device: str = "cpu",
+    latency_ms: int | None = None,
+    geometry: Geometry = "live",
+    seedvc: SeedVcSource = DEFAULT_SOURCE,
+) -> Converter:
+    """Build the converter of ``engine``.
+
+    Args:
+        engine: One of :data:`ENGINES`.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        latency_ms: Block + delay + resamplers for 48 kHz PCM both ways, rounded down to what
+            whole 20 ms blocks allow; None takes the engine's own. Ignored for files.
+        geometry: ``"live"``, or ``"file"`` with long blocks.
+        seedvc: Weights and options of the engines of that family.
+
+    Raises:
+        ValueError: Unknown engine or device, or a latency out of the engine's range.
+        UserError: Files of the model are missing or damaged.
+    """
+    family = family_of(engine)
+    _check_device(device, family.devices, engine)
+
+    def build(block_ms: int) -> Converter:
+        return family.build(block_ms, device, seedvc)
+
+    if geometry == "file":
+        return build(family.file_block_ms)
+    if latency_ms is None:
+        return build(family.block_ms)
+    shortest = latency_of(build(family.min_block_ms))
+    longest = latency_of(build(family.file_block_ms))
+    if not shortest <= latency_ms <= longest:
+        raise ValueError(
+            f"latency_ms: expected {math.ceil(shortest)} to {math.floor(longest)} for {engine}; "
+            f"got {latency_ms}"
+        )
+    spare = int((latency_ms - shortest) // QUANTUM_MS) * QUANTUM_MS
+    return build(family.min_block_ms + spare)
+
+
+def family_of(engine: str) -> Family:
+    """Return the family of ``engine``.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    if engine not in FAMILIES:
+        raise ValueError(f"engine: expected one of {', '.join(ENGINES)}; got {engine!r}")
+    return FAMILIES[engine]
+
+
+def _check_device(device: str, kinds: tuple[str, ...], engine: str) -> None:
+    kind, colon, index = device.partition(":")
+    if kind not in DEVICES or (colon and not (kind == "cuda" and index.isdecimal())):
+        raise ValueError(f"device: expected one of {', '.join(DEVICES)}, cuda:N; got {device!r}")
+    if kind not in kinds:
+        raise ValueError(f"device: expected {' or '.join(kinds)} for {engine}; got {device!r}")
+    if kind == "cuda":
+        import torch
+
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(index or 0) >= count:
+            raise ValueError(
+                f"device: expected cpu or one of the {count} CUDA devices that torch finds; "
+                f"got {device!r}"
+            )
+
+
+def latency_of(converter: Converter) -> float:
+    """Return block + delay + both resamplers in ms, for 48 kHz PCM both ways."""
+    resamplers_s = (
+        StreamResampler(CLIENT_RATE, SAMPLE_RATE_IN).lookahead_s
+        + StreamResampler(converter.sample_rate_out, CLIENT_RATE).lookahead_s
+    )
+    return 1e3 * ((converter.block + converter.delay) / SAMPLE_RATE_IN + resamplers_s)
+
+
+def _samples(milliseconds: int) -> int:
+    return milliseconds * SAMPLE_RATE_IN // 1000

@@ -1,0 +1,80 @@
+"""How long a connection may be silent, last, and leave its output unread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fast_vc_service.server.service import EdgeLimits
+from fast_vc_service.sessions.errors import ErrorCode, SessionError
+
+
+class Watch:
+    """What is known of a connection in time; it has no clock of its own.
+
+    Args:
+        limits: What is allowed.
+        unsent_bytes: How much of what was written the peer has not accepted yet.
+
+    Attributes:
+        heard_at: Monotonic seconds at which the last message came.
+        sending: Whether a message is being sent.
+        written_bytes: Audio handed to the transport so far.
+        stuck: Whether the peer has been found not to read.
+    """
+
+    def __init__(self, limits: EdgeLimits, unsent_bytes: Callable[[], int]) -> None:
+        self._limits = limits
+        self._unsent_bytes = unsent_bytes
+        self._opened_at = 0.0
+        self._accepted_bytes = 0
+        self._progress_at = 0.0
+        self.heard_at = 0.0
+        self.sending = False
+        self.written_bytes = 0
+        self.stuck = False
+
+    def opened(self, now: float) -> None:
+        """Begin to count: the session is open."""
+        self._opened_at = self.heard_at = now
+
+    def sends(self, now: float) -> None:
+        """Take note that a message is being sent, until :attr:`sending` is cleared."""
+        self.sending, self._progress_at = True, now
+
+    def peer_is_stuck(self, now: float) -> bool:
+        """Tell whether the peer has accepted no byte of output for too long."""
+        if not self.sending:
+            return False
+        accepted = self.written_bytes - self._unsent_bytes()
+        if accepted != self._accepted_bytes:
+            self._accepted_bytes = accepted
+            self._progress_at = now
+        self.stuck = now - self._progress_at > self._limits.slow_reader_s
+        return self.stuck
+
+    def overdue(self, now: float, *, paced: bool) -> SessionError | None:
+        """Return the error that ends the session now, if any.
+
+        Args:
+            now: Monotonic seconds.
+            paced: The session itself holds up the reading of input.
+        """
+        limits = self._limits
+        if paced:
+            self.heard_at = now
+        if limits.idle_timeout_s and now - self.heard_at > limits.idle_timeout_s:
+            return SessionError(
+                ErrorCode.TIMEOUT,
+                "no message came for too long",
+                expected=f"audio or text at least every {limits.idle_timeout_s:g} s",
+                got="nothing",
+                hint="send silence while the microphone is muted, or end the session",
+            )
+        if limits.max_session_s and now - self._opened_at > limits.max_session_s:
+            return SessionError(
+                ErrorCode.SESSION_LIMIT,
+                "the session has reached its longest duration",
+                expected=f"at most {limits.max_session_s:g} s",
+                hint="connect again to go on",
+            )
+        return None
