@@ -24,9 +24,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from fast_vc_service.audio.files import AudioFileError, audio_info, read_audio
 from fast_vc_service.contract import Converter, Voice
 from fast_vc_service.engine.build import build_catalogue, seedvc_source
-from fast_vc_service.engine.families import build_converter
+from fast_vc_service.engine.families import build_converter, family_of
 from fast_vc_service.engine.files import FileFormat, convert_blocks, write_blocks
-from fast_vc_service.engine.voices import make_voice
+from fast_vc_service.engine.voices import warn_of_doubts
 from fast_vc_service.errors import ConversionError, SettingsError
 from fast_vc_service.settings import Settings
 
@@ -253,8 +253,13 @@ def choose_voice(settings: Settings, converter: Converter, request: Request) -> 
     try:
         if request.reference is not None:
             audio, sample_rate = read_audio(request.reference)
-            return make_voice(converter, request.reference.stem, audio, sample_rate)
+            name = request.reference.stem
+            voice = converter.make_voice(name, audio, sample_rate)
+            if family_of(settings.engine).on_torch:
+                warn_of_doubts(name, audio, sample_rate)
+            return voice
         voices = build_catalogue(
+            settings.engine,
             converter,
             voices_dir=settings.voices_dir,
             default_voice=settings.default_voice,

@@ -244,6 +244,7 @@ def _add(
     except ValueError as error:
         raise SettingsError(str(error)) from error
     voices = build_catalogue(
+        settings.engine,
         converter,
         voices_dir=settings.voices_dir,
         default_voice=settings.default_voice,

@@ -132,6 +132,7 @@ def build_engine(
     family = family_of(engine)
     placement = Placement([lane(name) for name in device.split(",")], max_sessions)
     voices = build_catalogue(
+        engine,
         placement.lanes[0].converter,
         voices_dir=voices_dir,
         default_voice=default_voice,
@@ -160,6 +161,7 @@ def engine_of(settings: Settings, *, on_step: Callable[[float, int], None]) -> E
 
 
 def build_catalogue(
+    engine: str,
     converter: Converter,
     *,
     voices_dir: Path,
@@ -169,7 +171,14 @@ def build_catalogue(
     max_voices: int = 50,
 ) -> VoiceCatalogue:
     """Build the voices for ``converter``; arguments as of :func:`build_engine`."""
-    clips = VoiceStore(voices_dir, converter, cache_dir, default_voice)
+    clips = VoiceStore(
+        voices_dir,
+        converter,
+        cache_dir,
+        default_voice,
+        # Looking at a clip takes networks, which a service that needs none does not load for it.
+        checks_clips=family_of(engine).on_torch,
+    )
     return VoiceCatalogue(clips, UploadedVoices(data_dir / "voices"), converter, max_voices)
 
 

@@ -37,6 +37,7 @@ class Family:
         devices: Where it can run.
         downloads: Whether it needs files that the package does not hold.
         blends: Whether it knows voices between its voices.
+        on_torch: Whether it runs on PyTorch; the others start without it.
     """
 
     build: Callable[[int, str, SeedVcSource], Converter]
@@ -49,6 +50,7 @@ class Family:
     devices: tuple[str, ...] = ("cpu",)
     downloads: bool = False
     blends: bool = True
+    on_torch: bool = True
 
 
 def _build_world(block_ms: int, _device: str, _source: SeedVcSource) -> Converter:
@@ -112,9 +114,16 @@ FAMILIES = {
         devices=("cpu", "cuda"),
     ),
     # WORLD works session by session on one core; pyworld releases the interpreter lock.
-    "world": Family(_build_world, 200, 100, 2000, max_batch=1, threads=0),
+    "world": Family(_build_world, 200, 100, 2000, max_batch=1, threads=0, on_torch=False),
     "passthrough": Family(
-        _build_passthrough, 20, 20, 1000, max_batch=256, threads=1, gather_ms=5.0
+        _build_passthrough,
+        20,
+        20,
+        1000,
+        max_batch=256,
+        threads=1,
+        gather_ms=5.0,
+        on_torch=False,
     ),
     **{name: _seedvc(name) for name in MODELS},
 }

@@ -128,15 +128,23 @@ class VoiceStore:
         converter: Makes the voices.
         cache_dir: Where made voices are kept between runs; None keeps none.
         default: Name of the voice for sessions that choose none. Looked up like any other.
+        checks_clips: Whether to log what makes a voice worse than it could be.
     """
 
     def __init__(
-        self, folder: Path, converter: Converter, cache_dir: Path | None, default: str
+        self,
+        folder: Path,
+        converter: Converter,
+        cache_dir: Path | None,
+        default: str,
+        *,
+        checks_clips: bool = False,
     ) -> None:
         self.default = default
         self._clips = ClipFolder(folder)
         self._converter = converter
         self._cache_dir = cache_dir
+        self._checks_clips = checks_clips
         self._lock = threading.Lock()
         self._making: dict[str, threading.Lock] = {}
         self._voices: dict[str, Voice] = {}
@@ -183,7 +191,13 @@ class VoiceStore:
 
     def _make(self, name: str, clip: _Clip) -> Voice:
         try:
-            return prepare_voice(self._converter, name, clip.path, self._cache_path(clip))
+            return prepare_voice(
+                self._converter,
+                name,
+                clip.path,
+                self._cache_path(clip),
+                check=self._checks_clips,
+            )
         except ValueError as error:
             # Known from now on: not tried again until the file changes.
             self._clips.report(clip, str(error))
@@ -201,8 +215,12 @@ class VoiceStore:
         return self._cache_dir / f"{self._converter.family}-{digest[:32]}.safetensors"
 
 
-def prepare_voice(converter: Converter, name: str, clip: Path, kept: Path | None) -> Voice:
+def prepare_voice(
+    converter: Converter, name: str, clip: Path, kept: Path | None, *, check: bool = False
+) -> Voice:
     """Return the voice kept at ``kept``, or make it of ``clip`` and keep it there.
+
+    With ``check``, what makes a new voice worse than it could be is logged.
 
     Raises:
         ValueError: The clip makes no voice; the message says why.
@@ -213,7 +231,9 @@ def prepare_voice(converter: Converter, name: str, clip: Path, kept: Path | None
         except ValueError as error:
             logger.info("voice {} is made anew: {}", name, error)
     audio, sample_rate = read_audio(clip)
-    voice = make_voice(converter, name, audio, sample_rate)
+    voice = converter.make_voice(name, audio, sample_rate)
+    if check:
+        warn_of_doubts(name, audio, sample_rate)
     if kept is not None:
         try:
             save_voice(kept, voice)
@@ -222,17 +242,11 @@ def prepare_voice(converter: Converter, name: str, clip: Path, kept: Path | None
     return voice
 
 
-def make_voice(converter: Converter, name: str, audio: FloatArray, sample_rate: int) -> Voice:
-    """Make a voice of a clip ``[n]``; what makes it worse than it could be is logged.
-
-    Raises:
-        ValueError: The clip makes no voice; the message says why.
-    """
-    voice = converter.make_voice(name, audio, sample_rate)
+def warn_of_doubts(name: str, audio: FloatArray, sample_rate: int) -> None:
+    """Log what makes the voice ``name`` worse than a clip ``[n]`` of another kind would."""
     check = check_clip(audio, sample_rate)
     for reason in (*check.problems, *check.doubts):
         logger.warning("voice {}: {}", name, reason)
-    return voice
 
 
 def save_voice(path: Path, voice: Voice) -> None:

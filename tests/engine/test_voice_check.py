@@ -60,7 +60,10 @@ def test_a_clip_of_the_folder_is_checked_when_a_voice_is_made_of_it_and_once(
     logged: list[str] = []
     sink = logger.add(lambda line: logged.append(str(line)), level="WARNING")
     for _ in range(2):
-        VoiceStore(tmp_path, PassthroughConverter(), tmp_path / "cache", "pair").get("pair")
+        store = VoiceStore(
+            tmp_path, PassthroughConverter(), tmp_path / "cache", "pair", checks_clips=True
+        )
+        store.get("pair")
     logger.remove(sink)
     (line,) = logged
     assert "voice pair: more than one person seems to speak" in line
