@@ -85,6 +85,7 @@ class Replica:
             done, _ = await asyncio.wait({warming}, timeout=0.05)
             for task in done:
                 task.result()
+        app.settle_garbage()
         self._watch_for_stop()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:

@@ -15,7 +15,7 @@ BitDepth = Literal[16, 24, 32]
 _INT16 = np.dtype("<i2")
 # Arrays without dimensions: a scalar would be made one anew in every operation.
 _INT16_SCALE = np.array(2.0**15, np.float32)
-_INT16_MAX = np.array(2.0**15 - 1, np.float32)
+_HIGHEST_INT16 = np.array(1 - 2.0**-15, np.float32)
 _HIGHEST, _LOWEST = np.array(1.0, np.float32), np.array(-1.0, np.float32)
 _STEPS: dict[int, tuple[np.dtype[np.int16] | np.dtype[np.int32], FloatArray]] = {
     2: (_INT16, np.array(2.0**-15, np.float32)),
@@ -35,19 +35,25 @@ def clip(samples: FloatArray) -> FloatArray:
 def limit(samples: FloatArray) -> FloatArray:
     """Return a copy of ``samples`` (any shape) clipped to [-1, 1], NaN replaced by 0."""
     limited = clip(np.asarray(samples, np.float32))
-    flat = limited.reshape(-1)
+    _nan_to_zero(limited)
+    return limited
+
+
+def _nan_to_zero(samples: FloatArray) -> None:
+    flat = samples.reshape(-1)
     # Their energy shows whether any is NaN, at a third of the cost of looking for it.
     if math.isnan(flat.dot(flat)):
-        limited[np.isnan(limited)] = 0.0
-    return limited
+        samples[np.isnan(samples)] = 0.0
 
 
 def to_int16(samples: FloatArray) -> npt.NDArray[np.int16]:
     """Round float samples ``[n]`` to 16-bit PCM: full scale is clipped, NaN becomes 0."""
-    scaled = limit(samples)
+    scaled: FloatArray = np.maximum(np.asarray(samples, np.float32), _LOWEST)
+    np.minimum(scaled, _HIGHEST_INT16, out=scaled)
     scaled *= _INT16_SCALE
     np.rint(scaled, out=scaled)
-    return np.minimum(scaled, _INT16_MAX, out=scaled).astype(np.int16)
+    _nan_to_zero(scaled)
+    return scaled.astype(np.int16)
 
 
 class PcmDecoder:

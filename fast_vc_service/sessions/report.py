@@ -17,6 +17,7 @@ _GROWTH = 1.02
 _FLOOR = 1e-7
 _BINS = 1 + math.ceil(math.log(1e4 / _FLOOR) / math.log(_GROWTH))
 _PENDING = 256
+_PENDING_BLOCKS = 1024
 _LOG_FLOOR = math.log(_FLOOR)
 _LOG_GROWTH = math.log(_GROWTH)
 
@@ -122,7 +123,7 @@ class PerformanceReport:
         """Count what one block spent in each stage; cheap, from any thread."""
         with self._lock:
             self._pending.append(times)
-            if len(self._pending) >= _PENDING:
+            if len(self._pending) >= _PENDING_BLOCKS:
                 self._fold()
 
     def as_dict(self) -> dict[Stage, dict[str, float | int | None]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fast_vc_service.audio.pcm import limit
 from fast_vc_service.contract import BLOCK_QUANTUM, SAMPLE_RATE_IN, FloatArray, State, Voice
 
 FAMILY = "passthrough"
@@ -81,15 +82,15 @@ class PassthroughConverter:
         own = [_own(state) for state in states]
         if blocks.shape != (len(own), self.block):
             raise ValueError(f"expected blocks [{len(own)}, {self.block}], got {blocks.shape}")
-        heard = np.clip(np.nan_to_num(blocks.astype(np.float32)), -1.0, 1.0)
+        heard = limit(blocks)
         for row, state in enumerate(own):
             if state.resume:
                 heard[row, :_EDGE] *= _RISE
+                state.resume = False
         lines = np.concatenate([np.stack([state.pending for state in own]), heard], axis=1)
-        for row, state in enumerate(own):
-            state.pending = lines[row, self.block :].copy()
-            state.resume = False
-        return lines[:, : self.block].copy()
+        for state, line in zip(own, lines, strict=True):
+            state.pending = line[self.block :]
+        return lines[:, : self.block]
 
     def update(self, state: State, voice: Voice, pitch_shift: float) -> None:  # noqa: ARG002
         """Take another voice; nothing is heard of it."""
