@@ -20,7 +20,8 @@ import numpy as np
 import typer
 import uvicorn
 
-from benchmarks.results import CORES, ROOT
+from benchmarks.results import CORES
+from benchmarks.service import DEFAULT_VOICE
 from fast_vc_service.audio.codecs import make_decoder, make_encoder
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, Voice
@@ -35,7 +36,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-VOICE = ROOT / "wavs" / "references" / "ref-24k.wav"
 RATE_HZ = 16_000
 
 
@@ -135,7 +135,7 @@ def main(
         import torch
 
         torch.set_num_threads(max(1, len(CORES) // workers))
-    audio, rate = read_audio(VOICE)
+    audio, rate = read_audio(DEFAULT_VOICE)
     voice = converter.make_voice("ref-24k", audio, rate)
     state = converter.new_state(voice)
     for _ in range(5):

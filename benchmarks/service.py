@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,8 +13,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.results import ROOT
+
+DEFAULT_VOICE = ROOT / "wavs" / "references" / "ref-24k.wav"
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
@@ -44,9 +48,13 @@ def running_service(engine: str, **settings: object) -> Iterator[Server]:
         RuntimeError: The server did not become ready.
     """
     with tempfile.TemporaryDirectory(prefix="fast-vc-benchmark-") as home:
+        # One voice only, made before the service is ready: others would be made during the load.
+        voices = Path(home) / "references"
+        voices.mkdir()
+        shutil.copy(DEFAULT_VOICE, voices)
         environment = {
             "FAST_VC_HOME": home,
-            "FAST_VC_VOICES_DIR": str(ROOT / "wavs" / "references"),
+            "FAST_VC_VOICES_DIR": str(voices),
             "FAST_VC_LOG_LEVEL": "WARNING",
         }
         for name, value in settings.items():
