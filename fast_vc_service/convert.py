@@ -10,9 +10,8 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,13 +27,11 @@ from fast_vc_service.engine.families import build_converter, family_of
 from fast_vc_service.engine.files import FileFormat, convert_blocks, write_blocks
 from fast_vc_service.engine.voices import warn_of_doubts
 from fast_vc_service.errors import ConversionError, SettingsError
+from fast_vc_service.finished import Finished
 from fast_vc_service.settings import Settings
 
 DEFAULT_SOURCE = Path("wavs/sources/low-pitched-male-24k.wav")
 DEFAULT_OUTPUT_DIR = Path("outputs/file_vc")
-FINISHED = ".converted.jsonl"
-"""Name of the list of what is finished, in the output folder of a run with ``resume``."""
-
 _SUFFIXES = frozenset(
     f".{name.lower()}" for name in (*soundfile.available_formats(), "aif", "oga", "opus")
 )
@@ -93,40 +90,6 @@ class Converted:
     real_time_factor: float | None = None
     error: str | None = None
     skipped: bool = False
-
-
-class Finished:
-    """What runs with ``resume`` have finished in an output folder, kept beside the files.
-
-    Args:
-        folder: The output folder.
-        settings: What a file is converted with; whatever was converted otherwise does not count.
-    """
-
-    def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
-        self._path = folder / FINISHED
-        self._settings = dict(settings)
-        self._lock = threading.Lock()
-        self._known: set[str] = set()
-        with suppress(OSError):
-            self._known = set(self._path.read_text(encoding="utf-8").splitlines())
-
-    def has(self, source: Path, output: Path) -> bool:
-        """Tell whether ``output`` was made of ``source`` as that is now."""
-        return output.is_file() and self._entry(source, output) in self._known
-
-    def add(self, source: Path, output: Path) -> None:
-        """Note that ``output`` was made of ``source``; in one write, so that none is cut short."""
-        with self._lock, self._path.open("a", encoding="utf-8") as file:
-            file.write(self._entry(source, output) + "\n")
-
-    def _entry(self, source: Path, output: Path) -> str:
-        try:
-            state = source.stat()
-        except OSError:
-            return ""
-        seen = [str(source.absolute()), state.st_size, state.st_mtime_ns]
-        return json.dumps({"source": seen, "output": output.name, **self._settings})
 
 
 class _StoppedError(Exception):
