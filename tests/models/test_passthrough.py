@@ -49,11 +49,13 @@ def test_skip_fades_out_stands_silent_and_the_next_block_fades_in() -> None:
     for _ in range(3):
         converter.step(ones, [state])
     skipped = converter.skip(state)
+    again = converter.skip(state)
     after = np.concatenate([converter.step(ones, [state])[0] for _ in range(4)])
 
     assert 0.49 < skipped[0] < 0.5
     assert np.all(np.diff(skipped[:EDGE]) < 0)
     assert not skipped[EDGE:].any()
+    assert not again.any()
     # What was heard before the skip is gone; the new block comes out a delay after it came in.
     assert not after[: converter.delay].any()
     onset = after[converter.delay :]

@@ -53,6 +53,8 @@ class PassthroughConverter:
                 raise ValueError(f"{name} must be a positive multiple of 20, got {value}")
         self.block = block_ms * _MS
         self.delay = delay_ms * _MS
+        self._silence = np.zeros(self.block, np.float32)
+        self._silence.flags.writeable = False
 
     def make_voice(self, name: str, audio: FloatArray, sample_rate: int) -> Voice:  # noqa: ARG002
         """Make a voice of its name alone.
@@ -99,7 +101,9 @@ class PassthroughConverter:
     def skip(self, state: State) -> FloatArray:
         """Fade the delay line out in 5 ms and empty it; see the contract."""
         own = _own(state)
-        silence = np.zeros(self.block, np.float32)
+        if own.resume:
+            return self._silence  # skipped again: there is nothing to fade out
+        silence = self._silence.copy()
         silence[:_EDGE] = own.pending[:_EDGE] * _RISE[::-1]
         own.pending = np.zeros(self.delay, np.float32)
         own.resume = True
