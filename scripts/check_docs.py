@@ -46,7 +46,8 @@ def broken_links(page: Page, pages: dict[Path, Page]) -> Iterator[str]:
 
 def missing_files(page: Page) -> Iterator[str]:
     """Yield paths named in inline code that the repository does not have."""
-    tops = {path.name for path in ROOT.iterdir()}
+    # What git does not track may be there or not: a service that has run leaves folders behind.
+    tops = {path.relative_to(ROOT).parts[0] for path in tracked()}
     for span in page.spans:
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)+/?", span) or span.startswith(MADE_AT_RUN_TIME):
             continue
