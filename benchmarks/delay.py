@@ -43,7 +43,7 @@ from fast_vc_service.summary import describe
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 SOURCE = ROOT / "wavs" / "sources" / "low-pitched-male-24k.wav"
-ENGINES = ["passthrough", "world"]
+ENGINES = ["passthrough", "world", "nano"]
 CHUNKS_MS = [2, 20]
 EVENT_S = 0.3
 GAP_S = 0.7
