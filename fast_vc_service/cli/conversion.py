@@ -11,6 +11,11 @@ import typer
 from fast_vc_service.cli.common import AsJson, Config, Device, Engine, Profile, load
 from fast_vc_service.errors import UserError
 
+PitchShift = Annotated[
+    float,
+    typer.Option(help="Semitones up or down, on top of the voice's own pitch.", min=-24, max=24),
+]
+
 
 class FileFormat(StrEnum):
     """What converted files are written as."""
@@ -46,12 +51,7 @@ def convert(
         Path | None,
         typer.Option(help="Clip of the speaker to convert to, instead.", metavar="FILE"),
     ] = None,
-    pitch_shift: Annotated[
-        float,
-        typer.Option(
-            help="Semitones up or down, on top of the voice's own pitch.", min=-24, max=24
-        ),
-    ] = 0.0,
+    pitch_shift: PitchShift = 0.0,
     file_format: Annotated[
         FileFormat, typer.Option("--format", help="Format of the converted files.")
     ] = FileFormat.WAV,
@@ -108,12 +108,7 @@ def mic(
         str | None,
         typer.Option(help="Voice to speak with. Default: the service's own.", metavar="NAME"),
     ] = None,
-    pitch_shift: Annotated[
-        float,
-        typer.Option(
-            help="Semitones up or down, on top of the voice's own pitch.", min=-24, max=24
-        ),
-    ] = 0.0,
+    pitch_shift: PitchShift = 0.0,
     url: Annotated[
         str, typer.Option(help="Address of the service.", metavar="URL")
     ] = "ws://localhost:8042/ws",

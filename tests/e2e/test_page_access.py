@@ -38,6 +38,13 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
         yield opened
 
 
+@pytest.fixture
+def world(launch_service: Callable[..., RunningService]) -> RunningService:
+    service = launch_service("--engine", "world", late_ms=20_000, max_sessions=4)
+    service.wait_until("ready")
+    return service
+
+
 def convert(visitor: Visitor, target: Path) -> float:
     """Convert a file in the page, and return the median F0 of the result."""
     visitor.page.check("input[value=file]", force=True)
@@ -92,11 +99,9 @@ def test_a_key_is_asked_for_and_only_its_token_goes_on(
 
 
 def test_a_voice_is_uploaded_in_the_page_and_spoken_with(
-    launch_service: Callable[..., RunningService], browser: Browser, tmp_path: Path
+    world: RunningService, browser: Browser, tmp_path: Path
 ) -> None:
-    service = launch_service("--engine", "world", late_ms=20_000, max_sessions=4)
-    service.wait_until("ready")
-    visitor = Visitor(browser, service.port)
+    visitor = Visitor(browser, world.port)
     page = visitor.page
     page.click("#add-voice")
     page.fill("#voice-name", "anna")
@@ -112,22 +117,20 @@ def test_a_voice_is_uploaded_in_the_page_and_spoken_with(
     page.click("#voice-submit")
     expect(page.locator("#voice-dialog")).to_be_hidden()
     expect(page.locator("input[name=voice][value=anna]")).to_be_checked()
-    assert service.get("/voices/anna")[1]["source"] == "uploaded"
+    assert world.get("/voices/anna")[1]["source"] == "uploaded"
     speaker = median_f0_hz(*read_audio(SOURCE))
     assert convert(visitor, tmp_path / "out.wav") > 1.3 * speaker
     page.on("dialog", lambda dialog: dialog.accept())
     page.click("button[aria-label='Remove anna']")
     expect(page.locator("input[name=voice][value=anna]")).to_have_count(0)
-    assert service.get("/voices/anna")[0] == 404
+    assert world.get("/voices/anna")[0] == 404
     visitor.close()
 
 
 def test_a_blend_is_chosen_in_the_page_and_changed_while_talking(
-    launch_service: Callable[..., RunningService], browser: Browser, tmp_path: Path
+    world: RunningService, browser: Browser, tmp_path: Path
 ) -> None:
-    service = launch_service("--engine", "world", late_ms=20_000, max_sessions=4)
-    service.wait_until("ready")
-    visitor = Visitor(browser, service.port)
+    visitor = Visitor(browser, world.port)
     page = visitor.page
     sent: list[dict[str, object]] = []
 
