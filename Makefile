@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cluster run test test-all lint docs-check clean
+.PHONY: help setup cluster media run test test-all lint docs-check clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ $(READY): pyproject.toml requirements.lock scripts/setup.sh
 
 cluster: $(READY) ## install Ray too, for docs/deployment.md#ray-cluster
 	@scripts/setup.sh cluster
+
+media: $(READY) ## install PyAV too, which reads m4a, mp4, aac and webm
+	@scripts/setup.sh media
 
 run: $(READY) ## start the service; flags of `fast-vc serve` by ARGS="…"
 	@$(BIN)/fast-vc serve $(ARGS)
@@ -36,6 +39,7 @@ lint: $(READY) ## style, types and the import contract
 docs-check: $(READY) ## whether the docs, the lock and the generated pages say what the code does
 	$(BIN)/python scripts/lock.py --check
 	$(BIN)/python scripts/configuration.py --check
+	$(BIN)/python scripts/protocol.py --check
 	$(BIN)/python -m benchmarks.tables --check
 	$(BIN)/python -m benchmarks.tables --check --page README.md
 	$(BIN)/python -m benchmarks.tables --check --page README_ZH.md

@@ -19,19 +19,21 @@ import typer
 from websockets.server import ServerProtocol
 
 from benchmarks import tables
+from benchmarks.raw_sessions import CHUNK_MS, SAMPLE_RATE, frame
 from benchmarks.results import RESULTS, save
-from benchmarks.talkers import CHUNK_MS, SAMPLE_RATE, frame
 from fast_vc_service.audio.codecs import make_decoder, make_encoder
 from fast_vc_service.contract import FloatArray, Voice
 from fast_vc_service.engine.batching import Job, JobQueue, Result
 from fast_vc_service.engine.scheduler import Slot
 from fast_vc_service.engine.stream import Stream
 from fast_vc_service.models.passthrough.converter import PassthroughConverter
+from fast_vc_service.protocol.opening import Start
+from fast_vc_service.protocol.voice_choice import VoiceChoice
 from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.server.metrics import Metrics
-from fast_vc_service.sessions.events import Start
+from fast_vc_service.sessions.pacing import SessionLimits
 from fast_vc_service.sessions.report import PerformanceReport
-from fast_vc_service.sessions.session import Session, SessionLimits
+from fast_vc_service.sessions.session import Session
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -123,7 +125,7 @@ def _session(converter: PassthroughConverter, voice: Voice, kept: Kept) -> Sessi
         stream=Stream(converter, rate_in=SAMPLE_RATE, rate_out=SAMPLE_RATE),
         decoder=make_decoder("PCM", SAMPLE_RATE),
         encoder=make_encoder("PCM", SAMPLE_RATE),
-        find_voice=cast(Callable[[str], Awaitable[Voice]], _no_voice),
+        find_voice=cast(Callable[[VoiceChoice], Awaitable[Voice]], _no_voice),
         limits=SessionLimits(max_buffered_ms=1e12),
         observer=Measurements(metrics, PerformanceReport()),
         send_now=lambda _payload: True,

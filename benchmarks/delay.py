@@ -33,12 +33,10 @@ from benchmarks.results import RESULTS, ROOT, save
 from benchmarks.service import running_service
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.audio.resample import resample
-from fast_vc_service.client.client import VoiceClient
-from fast_vc_service.client.messages import Ready
-from fast_vc_service.client.pacing import Pacer
-from fast_vc_service.client.timeline import Timeline
+from fast_vc_service.client.protocol_types import Ready, SessionOptions
+from fast_vc_service.client.run import Plan, run_clip
+from fast_vc_service.client.summary import describe
 from fast_vc_service.contract import FloatArray
-from fast_vc_service.summary import describe
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -165,34 +163,23 @@ def offsets(
     return found
 
 
-async def converse(
-    url: str, audio: FloatArray, rate: int, *, chunk_ms: int, trim_delay: bool
-) -> Session:
-    """Send ``audio`` in real time and collect the output."""
-    timeline = Timeline()
-    chunk = rate * chunk_ms // 1000
-    async with VoiceClient(
-        url, timeline=timeline, sample_rate=rate, sample_rate_out=rate, trim_delay=trim_delay
-    ) as client:
+def converse(url: str, audio: FloatArray, rate: int, *, chunk_ms: int, trim_delay: bool) -> Session:
+    """Send ``audio`` in real time and collect the output.
 
-        async def speak() -> None:
-            pacer = Pacer()
-            for index, start in enumerate(range(0, len(audio), chunk)):
-                due_s = await pacer.wait_until(index * chunk_ms / 1e3)
-                await client.send(audio[start : start + chunk], due_s=due_s)
-            await client.end()
-
-        speaking = asyncio.create_task(speak())
-        pieces = [samples async for samples in client]
-        await speaking
-        ready = client.ready
-    assert ready is not None
-    captured_s = timeline.sends[0].timestamp - chunk_ms / 1e3
+    Raises:
+        VoiceServiceError: The session failed.
+    """
+    options = SessionOptions(sample_rate=rate, sample_rate_out=rate, trim_delay=trim_delay)
+    outcome = asyncio.run(run_clip(audio, Plan(url=url, chunk_ms=chunk_ms, options=options)))
+    if outcome.error is not None:
+        raise outcome.error
+    assert outcome.ready is not None
+    captured_s = outcome.timeline.sends[0].timestamp - chunk_ms / 1e3
     leads_ms, place_ms = [], 0.0
-    for receive in timeline.recvs:
+    for receive in outcome.timeline.recvs:
         leads_ms.append(1e3 * (receive.timestamp - captured_s) - place_ms)
         place_ms = receive.cumulative_ms
-    return Session(ready, np.concatenate(pieces), leads_ms)
+    return Session(outcome.ready, outcome.output, leads_ms)
 
 
 def measure(url: str, engine: str, rate: int, *, chunk_ms: int, trim_delay: bool) -> dict[str, Any]:
@@ -200,7 +187,7 @@ def measure(url: str, engine: str, rate: int, *, chunk_ms: int, trim_delay: bool
     by_waveform = engine == "passthrough"
     events = [chirp(rate)] * EVENTS if by_waveform else speech_bursts(rate)
     audio, starts = laid_out(events, rate)
-    session = asyncio.run(converse(url, audio, rate, chunk_ms=chunk_ms, trim_delay=trim_delay))
+    session = converse(url, audio, rate, chunk_ms=chunk_ms, trim_delay=trim_delay)
     if by_waveform:
         made, heard, per_ms = audio, session.output, rate // 1000
     else:

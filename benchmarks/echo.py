@@ -34,6 +34,8 @@ async def application(scope: Message, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.body", "body": b"ok"})
     elif scope["type"] == "websocket":
+        # Nobody shows a key here: everybody may send from the first.
+        scope["extensions"]["connection"].know()
         await _echo(receive, send)
 
 

@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from matplotlib.figure import Figure
 
 from benchmarks import tables
+from benchmarks.raw_sessions import CHUNK_MS
 from benchmarks.results import CORES, RESULTS, save
 from benchmarks.service import Server, free_port, running, running_service
-from benchmarks.talkers import CHUNK_MS
 from benchmarks.under_load import LoadError, measure
 from fast_vc_service.contract import SAMPLE_RATE_IN
 from fast_vc_service.engine.families import build_converter
@@ -122,6 +121,8 @@ def service(engine: str, most: int) -> Iterator[list[Server]]:
 
 def plot(block_ms: float, systems: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw latency and memory over the number of sessions."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(10, 4), layout="constrained")
     latency, memory = figure.subplots(1, 2)
     for system in systems:

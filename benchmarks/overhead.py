@@ -4,7 +4,7 @@
 
 Runs the engine ``passthrough`` (block 20 ms) in a real server process, and a bare echo endpoint on
 the same kind of uvicorn in another, each in turn under the same load from client processes of
-their own (``benchmarks/talkers.py``). Reports, at each number of real-time sessions:
+their own (``benchmarks/raw_sessions.py``). Reports, at each number of real-time sessions:
 
 - CPU (user + system) a second of session, of the server and of the clients apart;
 - marker latency of both, and their difference at each percentile: the latency the service adds.
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from matplotlib.figure import Figure
 from rich.progress import track
 
-from benchmarks import tables, talkers
+from benchmarks import tables
+from benchmarks.raw_sessions import CHUNK_MS, MARKER_EVERY
 from benchmarks.results import CORES, RESULTS, save
 from benchmarks.service import Server, free_port, running, running_service
 from benchmarks.under_load import LoadError, measure
@@ -44,6 +44,8 @@ def added(service: dict[str, Any], echo: dict[str, Any]) -> dict[str, Any]:
 
 def plot(levels: list[dict[str, Any]], path: Path) -> None:
     """Draw CPU and latency over the number of sessions."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(10, 4), layout="constrained")
     cpu, latency = figure.subplots(1, 2)
     sessions = [level["sessions"] for level in levels]
@@ -107,8 +109,8 @@ def main(
         output,
         seconds=seconds,
         client_processes=client_processes,
-        chunk_ms=talkers.CHUNK_MS,
-        marker_every_chunks=talkers.MARKER_EVERY,
+        chunk_ms=CHUNK_MS,
+        marker_every_chunks=MARKER_EVERY,
         levels=levels,
     )
     plot(levels, path.with_suffix(".png"))

@@ -24,11 +24,11 @@ from benchmarks.results import CORES
 from benchmarks.service import DEFAULT_VOICE
 from fast_vc_service.audio.codecs import make_decoder, make_encoder
 from fast_vc_service.audio.files import read_audio
+from fast_vc_service.client.summary import describe
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, Voice
 from fast_vc_service.engine.families import build_converter
 from fast_vc_service.engine.stream import Stream
 from fast_vc_service.server.runner import uvicorn_config
-from fast_vc_service.summary import describe
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -52,6 +52,8 @@ class Worker:
             await send({"type": "http.response.start", "status": 200})
             await send({"type": "http.response.body", "body": b"ok"})
         elif scope["type"] == "websocket":
+            # Nobody shows a key here: everybody may send from the first.
+            scope["extensions"]["connection"].know()
             await self._converse(receive, send)
 
     async def _converse(self, receive: Receive, send: Send) -> None:

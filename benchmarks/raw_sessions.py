@@ -1,63 +1,46 @@
-"""Load of many real-time sessions from one process, as cheap as Python allows.
-
-    python -m benchmarks.talkers --url ws://127.0.0.1:8042/ws --sessions 16
+"""Clients of a load that speak over raw sockets, as cheap as Python allows.
 
 Each session sends 20 ms of 16 kHz PCM every 20 ms by an absolute clock, and a marker before every
-tenth chunk. Sessions start evenly spread over a chunk's time. The latency of a marker runs from
+tenth chunk. The latency of a marker runs from
 the *scheduled* time of the chunk that lets the server answer it (known from the block and delay
 that ``ready`` declares) to its arrival, so neither a stalling client nor a declared delay hides
 in it or is counted by it.
 
 A WebSocket library would cost more than the service does; frames are built once and parsed here.
-Prints ``started <monotonic seconds>``, then one JSON object.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import itertools
 import json
 import math
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import numpy as np
-import typer
 import uvloop
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+from fast_vc_service.client.pacing import Pacer
+from fast_vc_service.client.statistics import ChunkLatency
+from fast_vc_service.loadtest.client_report import ClientReport, failed
+from fast_vc_service.loadtest.processes import Begin, Tell
 
 SAMPLE_RATE = 16_000
 CHUNK_MS = 20
+CHUNK_S = CHUNK_MS / 1e3
 MARKER_EVERY = 10
 GRACE_S = 15.0
 """Time the server has to answer once nothing more is sent."""
 
+SESSION_FAILED = "SESSION_FAILED"
+"""A session, or another of the same process, was refused, fell silent or went away."""
+
 _TEXT, _BINARY, _CLOSE = 1, 2, 8
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """When a session's chunks are due.
-
-    Attributes:
-        start_s: Monotonic seconds at which its first chunk is due.
-        warm_up_chunks: Chunks whose markers do not count.
-        chunks: Chunks in all.
-    """
-
-    start_s: float
-    warm_up_chunks: int
-    chunks: int
-
-    def due_s(self, chunk: int) -> float:
-        """Return when ``chunk`` is to be sent, in monotonic seconds."""
-        return self.start_s + chunk * CHUNK_MS / 1e3
 
 
 @dataclass
@@ -69,9 +52,11 @@ class Session(asyncio.Protocol):
     config: str
     ready: asyncio.Future[dict[str, Any]]
     complete: asyncio.Future[dict[str, Any]]
-    latencies_ms: list[float] = field(default_factory=list)
+    chunks: list[ChunkLatency] = field(default_factory=list)
+    send_delays_ms: list[float] = field(default_factory=list)
     received_bytes: int = 0
-    schedule: Schedule | None = None
+    pacer: Pacer | None = None
+    warm_up_chunks: int = 0
     _buffer: bytearray = field(default_factory=bytearray)
     _upgraded: bool = False
     _transport: asyncio.Transport | None = None
@@ -90,9 +75,7 @@ class Session(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail whatever is still waited for."""
-        for future in (self.ready, self.complete):
-            if not future.done():
-                future.set_exception(ConnectionError(f"the server closed the connection: {exc}"))
+        self._give_up(ConnectionError(f"the server closed the connection: {exc}"))
 
     def data_received(self, data: bytes) -> None:
         """Parse what is whole."""
@@ -126,10 +109,12 @@ class Session(asyncio.Protocol):
 
     def _hear(self, message: dict[str, Any], arrived_s: float) -> None:
         if message["type"] == "marker":
-            schedule = self.schedule
-            answered_by = answering_chunk(message["id"], self.ready.result())
-            if schedule is not None and message["id"] >= schedule.warm_up_chunks:
-                self.latencies_ms.append(1e3 * (arrived_s - schedule.due_s(answered_by)))
+            if self.pacer is not None and message["id"] >= self.warm_up_chunks:
+                ready = self.ready.result()
+                due_s = self.pacer.due_s(answering_chunk(message["id"], ready) * CHUNK_S)
+                latency_ms = 1e3 * (arrived_s - due_s)
+                age_ms = latency_ms + ready["block_ms"] + ready["delay_ms"]
+                self.chunks.append(ChunkLatency(arrived_s, latency_ms, age_ms))
         elif message["type"] == "ready":
             self.ready.set_result(message)
         elif message["type"] == "complete":
@@ -138,11 +123,15 @@ class Session(asyncio.Protocol):
             self._fail(f"{message['error_code']}: {message['message']}")
 
     def _fail(self, reason: str) -> None:
-        for future in (self.ready, self.complete):
-            if not future.done():
-                future.set_exception(RuntimeError(reason))
+        self._give_up(RuntimeError(reason))
         assert self._transport is not None
         self._transport.close()
+
+    def _give_up(self, error: Exception) -> None:
+        for future in (self.ready, self.complete):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # seen: nobody waits for the second of them
 
 
 def answering_chunk(marked_chunk: int, ready: dict[str, Any]) -> int:
@@ -181,42 +170,55 @@ def frames(buffer: bytearray) -> list[tuple[int, bytes]]:
     return found
 
 
-async def run_sessions(
-    urls: Sequence[str], sessions: int, *, warm_up_s: float, seconds: float
-) -> dict[str, Any]:
-    """Run ``sessions`` real-time sessions side by side, in turn on ``urls``.
+@dataclass(frozen=True)
+class RawClients:
+    """Clients that send noise in real time, in turn to several servers.
 
-    Returns:
-        ``latencies_ms`` of all markers; ``send_late_ms`` of all chunks; ``silenced_ms`` of all
-        sessions together; ``rtf_p95``, the worst session's, None when no server told it;
-        ``received_bytes`` of audio.
+    Attributes:
+        urls: WebSocket addresses of the servers.
+        warm_up_s: Seconds at the beginning whose markers do not count.
+        seconds: Seconds that count.
     """
-    places = itertools.cycle(urls)
-    async with asyncio.timeout(GRACE_S):
-        clients = await asyncio.gather(*(_connect(next(places)) for _ in range(sessions)))
-        await asyncio.gather(*(client.ready for client in clients))
-    start_s = time.monotonic() + 0.1
-    print(f"started {start_s}", flush=True)
-    warm_up_chunks = round(1e3 * warm_up_s / CHUNK_MS)
-    chunks = warm_up_chunks + round(1e3 * seconds / CHUNK_MS)
-    for index, client in enumerate(clients):
-        phase_s = index / sessions * CHUNK_MS / 1e3
-        client.schedule = Schedule(start_s + phase_s, warm_up_chunks, chunks)
-    late_ms = await _send_all(clients)
-    async with asyncio.timeout(GRACE_S):
-        stats = await asyncio.gather(*(client.complete for client in clients))
-    return {
-        "latencies_ms": [value for client in clients for value in client.latencies_ms],
-        "send_late_ms": late_ms,
-        "silenced_ms": sum(each["silenced_ms"] for each in stats),
-        "rtf_p95": max(filter(None, map(_rtf_p95, stats)), default=None),
-        "received_bytes": sum(client.received_bytes for client in clients),
-    }
 
+    urls: Sequence[str]
+    warm_up_s: float
+    seconds: float
 
-def _rtf_p95(stats: dict[str, Any]) -> float | None:
-    rtf: float | None = (stats.get("real_time_factor") or {}).get("p95")
-    return rtf
+    def url_of(self, number: int) -> str:
+        """Return the server of client ``number``."""
+        return self.urls[(number - 1) % len(self.urls)]
+
+    def run(self, numbers: Sequence[int], begin: Begin, tell: Tell) -> None:
+        """Run the clients ``numbers`` (:class:`fast_vc_service.loadtest.processes.Clients`)."""
+        for report in uvloop.run(self.run_sessions(numbers, begin)):
+            tell(report)
+
+    async def run_sessions(self, numbers: Sequence[int], begin: Begin) -> list[ClientReport]:
+        """Run the sessions side by side; one that fails ends all."""
+        try:
+            async with asyncio.timeout(GRACE_S):
+                sessions = await asyncio.gather(*(_connect(self.url_of(n)) for n in numbers))
+                await asyncio.gather(*(session.ready for session in sessions))
+            schedule = await asyncio.to_thread(begin)
+            for number, session in zip(numbers, sessions, strict=True):
+                session.pacer = Pacer(time.monotonic, started_s=schedule.begin_s(number))
+                session.warm_up_chunks = round(self.warm_up_s / CHUNK_S)
+            chunks = round(self.warm_up_s / CHUNK_S) + round(self.seconds / CHUNK_S)
+            await _send_all(sessions, chunks)
+            async with asyncio.timeout(GRACE_S):
+                stats = await asyncio.gather(*(session.complete for session in sessions))
+        except (OSError, RuntimeError) as error:
+            reason = str(error) or f"no answer within {GRACE_S:g} s"
+            return [failed(number, SESSION_FAILED, reason) for number in numbers]
+        return [
+            ClientReport(
+                number,
+                chunks=session.chunks,
+                send_delays_ms=session.send_delays_ms,
+                server_stats=told,
+            )
+            for number, session, told in zip(numbers, sessions, stats, strict=True)
+        ]
 
 
 async def _connect(url: str) -> Session:
@@ -233,43 +235,23 @@ async def _connect(url: str) -> Session:
     return client
 
 
-async def _send_all(clients: list[Session]) -> list[float]:
-    """Send every chunk when it is due; return how late each was sent in ms."""
+async def _send_all(sessions: Sequence[Session], chunks: int) -> None:
+    """Send every chunk when it is due, and note how late each was."""
     noise = np.random.default_rng(0).normal(0, 1000, SAMPLE_RATE * CHUNK_MS // 1000)
     audio = frame(_BINARY, noise.astype("<i2").tobytes())
-    schedule = clients[0].schedule
-    assert schedule is not None
-    late_ms = []
-    for chunk in range(schedule.chunks):
+    for chunk in range(chunks):
         marker = frame(_TEXT, json.dumps({"type": "marker", "id": chunk}).encode())
-        for client in clients:
-            assert client.schedule is not None
-            due_s = client.schedule.due_s(chunk)
+        for session in sessions:
+            assert session.pacer is not None
+            due_s = session.pacer.due_s(chunk * CHUNK_S)
+            # One sleep, not the pacer's wait: uvloop wakes up to a millisecond early, and sleeping
+            # again for so short a time would keep the process busy.
             wait_s = due_s - time.monotonic()
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
-            late_ms.append(1e3 * (time.monotonic() - due_s))
-            client.send(marker + audio if chunk % MARKER_EVERY == 0 else audio)
+            session.send_delays_ms.append(1e3 * (time.monotonic() - due_s))
+            session.send(marker + audio if chunk % MARKER_EVERY == 0 else audio)
         # Behind schedule nothing above waits: let what has arrived be read.
         await asyncio.sleep(0)
-    for client in clients:
-        client.send(frame(_TEXT, b'{"type": "end"}'))
-    return late_ms
-
-
-@app.command()
-def main(
-    url: Annotated[list[str], typer.Option(help="WebSocket address; may be repeated.")],
-    sessions: Annotated[int, typer.Option(help="Sessions at the same time.")] = 1,
-    warm_up: Annotated[float, typer.Option(help="Seconds that do not count.")] = 2.0,
-    seconds: Annotated[float, typer.Option(help="Seconds that count.")] = 10.0,
-) -> None:
-    """Run real-time sessions against a server."""
-    result = uvloop.run(run_sessions(url, sessions, warm_up_s=warm_up, seconds=seconds))
-    # An unbuffered stdout (PYTHONUNBUFFERED) may take only a part of so much.
-    with open(1, "w", closefd=False) as output:
-        output.write(json.dumps(result) + "\n")
-
-
-if __name__ == "__main__":
-    app()
+    for session in sessions:
+        session.send(frame(_TEXT, b'{"type": "end"}'))

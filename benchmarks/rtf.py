@@ -22,10 +22,10 @@ from benchmarks import tables
 from benchmarks.results import CORES, RESULTS, ROOT, save
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.audio.resample import resample
+from fast_vc_service.client.summary import describe
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray
 from fast_vc_service.engine.families import FAMILIES, build_converter
 from fast_vc_service.engine.stream import Stream
-from fast_vc_service.summary import describe
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -29,18 +29,18 @@ from benchmarks import tables
 from benchmarks.results import CORES, RESULTS, ROOT, save
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.audio.resample import resample
+from fast_vc_service.client.summary import describe
 from fast_vc_service.contract import FloatArray
 from fast_vc_service.models.campplus import load_campplus
 from fast_vc_service.models.nano import envelope, load, packed, spectrum
 from fast_vc_service.models.nano.converter import NanoConverter
 from fast_vc_service.models.nano.load import WEIGHTS, Networks
-from fast_vc_service.summary import describe
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 SOURCE = ROOT / "wavs" / "sources" / "british-male-16k.wav"
 REFERENCE = ROOT / "wavs" / "references" / "ref-24k.wav"
-NAMES = ("content", "melody", "acoustic", "vocoder")
+NAMES = ("content", "f0_tracker", "acoustic", "vocoder")
 WARM_UP_BLOCKS = 5
 Change = Callable[[Networks], Networks]
 
@@ -189,7 +189,7 @@ def _networks() -> Networks:
     reader = load.load_content(WEIGHTS / "content.safetensors")
     return Networks(
         copy.deepcopy(reader),
-        load.load_melody(WEIGHTS / "melody.safetensors"),
+        load.load_f0_tracker(WEIGHTS / "melody.safetensors"),
         load.load_acoustic(WEIGHTS / "acoustic.safetensors"),
         load.load_vocoder(WEIGHTS / "vocoder.safetensors"),
         reader,

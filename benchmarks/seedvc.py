@@ -181,7 +181,7 @@ def ladder(model: SeedVcModel, voice: Voice, *, compiled: bool) -> list[Step]:
         Step("+ sessions in one batch", lambda: model, together=True, brief=True),
     ]
     if compiled:
-        steps.append(Step("and compiled", with_(compiled=True), together=True, brief=True))
+        steps.append(Step("and compiled", with_(compile=True), together=True, brief=True))
     return [
         *steps,
         Step("and bfloat16", with_(precision="bfloat16"), together=True, brief=True),
@@ -249,7 +249,7 @@ def measure(
             if batch > whole_up_to and not step.brief:
                 continue
             subject = step.make()
-            if subject.options.compiled:
+            if subject.options.compile:
                 run(subject, batch, together=True)  # that is when it is compiled
             out, mel, cpu_ms = run(subject, batch, together=step.together)
             baseline = baseline or (out, mel)

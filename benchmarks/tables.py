@@ -254,7 +254,43 @@ def _three(figures: dict[str, float]) -> str:
     return " / ".join(f"{figures[name]:.1f}" for name in ("p50", "p95", "p99"))
 
 
+def hostile_row(row: dict[str, Any]) -> str:
+    """Return one attack of :mod:`benchmarks.hostile` as a line of a table."""
+    return (
+        f"| {row['engine']} | {row['kind']} | {row['stage']} | {row['connections']} "
+        f"| {row['added_late_ms']:.0f} ms | {row['health_ms']:.0f} ms "
+        f"| {row['silenced_ms']:.0f} ms | {row['added_mb']:+.0f} MB | {row['after_mb']:+.0f} MB |"
+    )
+
+
+def _hostile(result: dict[str, Any]) -> str:
+    head = (
+        "| engine | attack | stage | connections | added lateness | slowest `/health` "
+        "| silenced | memory | after |\n|---|---|---|---:|---:|---:|---:|---:|---:|"
+    )
+    return "\n".join([head, *map(hostile_row, result["rows"])]) + "\n"
+
+
+def _onset(result: dict[str, Any]) -> str:
+    ways = {"live": "live, unknown", "known": "live, known", "file": "file"}
+    rows = [
+        (
+            engine,
+            title,
+            *(
+                f"{median:.1f} / {p90:.1f}"
+                for median, p90 in zip(figures[way]["median"], figures[way]["p90"], strict=True)
+            ),
+        )
+        for engine, figures in result["engines"].items()
+        for way, title in ways.items()
+    ]
+    return _markdown(("engine", "way", *(f"{each:g} s" for each in result["voiced_s"])), rows)
+
+
 _TABLES = {
+    "hostile": _hostile,
+    "onset": _onset,
     "rtf": _rtf,
     "runtimes": _runtimes,
     "soak": _soak,

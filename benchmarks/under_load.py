@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import psutil
 
-from benchmarks.results import ROOT
+from benchmarks.raw_sessions import CHUNK_S, RawClients
 from benchmarks.service import Server
+from fast_vc_service.loadtest.client_report import ClientReport
+from fast_vc_service.loadtest.processes import ClientProcesses
+from fast_vc_service.loadtest.statistics import pooled_statistics
 
-PERCENTILES = (50, 95, 99)
 HARD_STOP_S = 60.0
-"""Time beyond the load itself after which a client process is given up."""
+"""Time beyond the load itself after which its reports are no longer waited for."""
 
 
 class LoadError(RuntimeError):
@@ -38,82 +35,50 @@ def measure(
     Raises:
         LoadError: Some session did not get to its end.
     """
-    clients = [
-        _start_client(urls, len(part), warm_up_s, seconds)
-        for part, urls in _shares(servers, sessions, client_processes)
-    ]
+    clients = RawClients([server.url for server in servers], warm_up_s, seconds)
     pids = [server.pid for server in servers]
-    try:
-        begin_s = max(_started_s(client) for client in clients) + warm_up_s
-        time.sleep(max(0.0, begin_s - time.monotonic()))
-        before = _cpu_s(pids), _cpu_s([client.pid for client in clients])
-        watched_s = -time.monotonic()
-        time.sleep(max(0.0, begin_s + seconds - time.monotonic()))
-        after = _cpu_s(pids), _cpu_s([client.pid for client in clients])
-        watched_s += time.monotonic()
-        memory_mb = sum(psutil.Process(pid).memory_full_info().pss for pid in pids) / 1e6
-        results = [_result(client, HARD_STOP_S) for client in clients]
-    finally:
-        for client in clients:
-            client.kill()
-            client.wait()
+    # Evenly spread over a chunk's time: clients that send all at once are no load of real people.
+    stagger_s = CHUNK_S / sessions
+    with ClientProcesses(clients, sessions, client_processes, stagger_s=stagger_s) as running:
+        begin_s = running.start().start_s + warm_up_s
+        try:
+            time.sleep(max(0.0, begin_s - time.monotonic()))
+            before = _cpu_s(pids), _cpu_s(running.pids)
+            watched_s = -time.monotonic()
+            time.sleep(max(0.0, begin_s + seconds - time.monotonic()))
+            after = _cpu_s(pids), _cpu_s(running.pids)
+            watched_s += time.monotonic()
+            memory_mb = sum(psutil.Process(pid).memory_full_info().pss for pid in pids) / 1e6
+        except psutil.NoSuchProcess as error:
+            _reports(running)  # says why, if it was a client
+            raise LoadError(f"expected process {error.pid} to go on, but it has ended") from error
+        reports = _reports(running)
     session_seconds = sessions * watched_s
-    rtfs = [result["rtf_p95"] for result in results if result["rtf_p95"] is not None]
+    figures = pooled_statistics(reports)
     return {
         "server_cpu_ms_per_session_second": 1e3 * (after[0] - before[0]) / session_seconds,
         "client_cpu_ms_per_session_second": 1e3 * (after[1] - before[1]) / session_seconds,
         "server_cores": (after[0] - before[0]) / watched_s,
         "client_cores": (after[1] - before[1]) / watched_s,
         "memory_pss_mb": memory_mb,
-        "latency_ms": _percentiles([x for result in results for x in result["latencies_ms"]]),
-        "send_late_ms": _percentiles([x for result in results for x in result["send_late_ms"]]),
-        "rtf_p95": max(rtfs, default=None),
-        "markers": sum(len(result["latencies_ms"]) for result in results),
-        "silenced_ms": sum(result["silenced_ms"] for result in results),
+        "latency_ms": _percentiles(figures["chunk_latency_stats"]),
+        "send_late_ms": _percentiles(figures["send_delay_stats"]),
+        "rtf_p95": figures["real_time_factor"]["worst_p95"],
+        "markers": sum(len(report.chunks) for report in reports),
+        "silenced_ms": figures["silenced_ms"],
     }
 
 
-def _shares(
-    servers: Sequence[Server], sessions: int, client_processes: int
-) -> list[tuple[list[int], list[str]]]:
-    """Who of the clients does which sessions, and on which servers, the first one first."""
-    parts = [list(part) for part in np.array_split(range(sessions), client_processes) if len(part)]
-    urls = [server.url for server in servers]
-    return [
-        (part, [urls[(part[0] + place) % len(urls)] for place in range(len(urls))])
-        for part in parts
-    ]
-
-
-def _start_client(
-    urls: Sequence[str], sessions: int, warm_up_s: float, seconds: float
-) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "benchmarks.talkers", "--sessions", str(sessions)]
-    command += ["--warm-up", str(warm_up_s), "--seconds", str(seconds)]
-    for url in urls:
-        command += ["--url", url]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-
-def _started_s(client: subprocess.Popen[str]) -> float:
-    assert client.stdout is not None
-    word, _, when = client.stdout.readline().partition(" ")
-    if word != "started":
-        raise LoadError("expected the load to start, but its process ended; see its error above")
-    return float(when)
-
-
-def _result(client: subprocess.Popen[str], timeout_s: float) -> dict[str, Any]:
-    # communicate() would lose what the first line's read has buffered.
-    assert client.stdout is not None
-    stop = threading.Timer(timeout_s, client.kill)
-    stop.start()
-    output = client.stdout.read()
-    stop.cancel()
-    if client.wait():
-        raise LoadError(f"expected the load to finish, got exit status {client.returncode}")
-    result: dict[str, Any] = json.loads(output)
-    return result
+def _reports(running: ClientProcesses) -> list[ClientReport]:
+    try:
+        events = list(running.events(within_s=HARD_STOP_S))
+    except TimeoutError as error:
+        raise LoadError(str(error)) from error
+    reports = [event for event in events if isinstance(event, ClientReport)]
+    for report in reports:
+        if not report.success:
+            raise LoadError(f"client {report.number}: {report.reason}")
+    return reports
 
 
 def _cpu_s(pids: Sequence[int]) -> float:
@@ -121,6 +86,8 @@ def _cpu_s(pids: Sequence[int]) -> float:
     return sum(each.user + each.system for each in times)
 
 
-def _percentiles(values: list[float]) -> dict[str, float]:
-    found = np.percentile(values, PERCENTILES)
-    return {f"p{rank}": float(value) for rank, value in zip(PERCENTILES, found, strict=True)}
+def _percentiles(figures: Mapping[str, float]) -> dict[str, float]:
+    return {
+        name: figures[f"{figure}_ms"]
+        for name, figure in (("p50", "median"), ("p95", "p95"), ("p99", "p99"))
+    }

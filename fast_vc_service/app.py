@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import socket
-import sys
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -19,35 +19,49 @@ from loguru import logger
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter
-from fast_vc_service.engine.build import engine_of, seedvc_source
-from fast_vc_service.engine.families import build_converter
+from fast_vc_service.engine.build import engine_of, options_of
+from fast_vc_service.engine.families import build_converter, family_of
+from fast_vc_service.engine.model_thread import ModelThread
+from fast_vc_service.engine.supervision import cancel_all, supervise
 from fast_vc_service.errors import SettingsError, UserError
-from fast_vc_service.lifecycle import ServiceInfoFile, ServiceState
+from fast_vc_service.process.ending import end_process
+from fast_vc_service.process.interpreter import (
+    freeze_garbage,
+    limit_torch_threads,
+    tune_for_live_audio,
+)
+from fast_vc_service.process.scratch import UPLOADS, ScratchFolder
+from fast_vc_service.process.service_info import ServiceInfoFile
+from fast_vc_service.protocol.codes import EdgeCode
+from fast_vc_service.protocol.service_state import ServiceState
 from fast_vc_service.server.auth import KeyEntry, KeyRing
-from fast_vc_service.server.http import create_http_app
-from fast_vc_service.server.jobs.models import FileLimits
-from fast_vc_service.server.jobs.work import FileWork
-from fast_vc_service.server.limits import ConnectionLimits
+from fast_vc_service.server.http.application import create_http_app
+from fast_vc_service.server.http.jobs.keeping import FileJobs
+from fast_vc_service.server.http.jobs.models import FileLimits
+from fast_vc_service.server.http.jobs.work import FileWork
+from fast_vc_service.server.http.response_headers import with_headers
+from fast_vc_service.server.http.voice_models import ClipLimits
 from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.server.metrics import Metrics
+from fast_vc_service.server.refusal import no_such_socket, refuse
+from fast_vc_service.server.request_policy import ConnectionLimits
 from fast_vc_service.server.runner import DrainingServer, uvicorn_config
 from fast_vc_service.server.service import EdgeLimits, Recording, Service
-from fast_vc_service.server.voice_models import ClipLimits
-from fast_vc_service.server.websocket import WebSocketEndpoint
-from fast_vc_service.sessions.recorder import prune
+from fast_vc_service.server.sockets.descriptors import places_for
+from fast_vc_service.server.sockets.places import Places
+from fast_vc_service.server.websocket.connection import WebSocketEndpoint
+from fast_vc_service.sessions.pacing import SessionLimits
+from fast_vc_service.sessions.recorder import SHARED_WRITER, prune
 from fast_vc_service.sessions.report import PerformanceReport
-from fast_vc_service.sessions.session import SessionLimits
 from fast_vc_service.settings import Settings
+from fast_vc_service.voices.catalogue import build_catalogue
 
 WEBSOCKET_PATHS = ("/ws", "/")
 PRUNE_INTERVAL_S = 3600.0
-SWITCH_INTERVAL_S = 5e-4
-"""How long one thread may keep the interpreter from another. Python's own 5 ms would be added to
-a block twice: when a model thread starts on it and when the event loop takes it back."""
+WARM_UP_ATTEMPTS = 3
 
-
-GARBAGE_THRESHOLD = 10_000
-"""New objects, less those that are gone, after which the collector looks for cycles among them."""
+EXIT_S = 2.0
+"""How long the process has to end once it has drained; what still runs then is not waited for."""
 
 
 def build_service(
@@ -65,18 +79,30 @@ def build_service(
     report = PerformanceReport()
     metrics = Metrics()
     observer = Measurements(metrics, report)
-    engine = engine_of(settings, on_step=observer.step)
+    SHARED_WRITER.on_restart = observer.task_restarted
+    engine = engine_of(settings, on_step=observer.step, on_restart=observer.task_restarted)
+    voices = build_catalogue(
+        engine.converter,
+        voices_dir=settings.voices_dir,
+        default_voice=settings.default_voice,
+        cache_dir=settings.models_dir / "voices",
+        data_dir=settings.data_dir,
+        # The check takes networks, which a service that needs no torch does not load for it.
+        checks_clips=family_of(settings.engine).on_torch,
+        max_voices=settings.max_voices,
+    )
 
     def file_converter() -> Converter:
         return build_converter(
             settings.engine,
             device=settings.device,
             geometry="file",
-            seedvc=seedvc_source(settings),
+            options=options_of(settings),
         )
 
     service = Service(
         engine=engine,
+        voices=voices,
         keys=KeyRing(
             [
                 KeyEntry(key.name, key.key.get_secret_value(), key.max_sessions, key.admin)
@@ -85,29 +111,36 @@ def build_service(
             failure_delay_s=settings.auth_failure_delay_ms / 1e3,
             token_s=settings.browser_token_s,
         ),
-        limits=EdgeLimits(
-            max_message_bytes=settings.max_message_bytes,
-            handshake_timeout_s=settings.handshake_timeout_s,
-            idle_timeout_s=settings.idle_timeout_s,
-            max_session_s=settings.max_session_s,
-            slow_reader_s=settings.slow_reader_s,
-            drain_s=settings.drain_s,
-        ),
+        limits=_edge_limits(settings),
         session_limits=SessionLimits(settings.max_buffered_ms, settings.late_ms),
         recording=Recording(settings.record, settings.outputs_dir),
         observer=observer,
-        work=FileWork(file_converter, engine.voices.get, settings.file_workers),
+        files=FileJobs(
+            FileWork(file_converter, voices.get, settings.file_workers),
+            ScratchFolder(settings.temp_dir / UPLOADS),
+            FileLimits(
+                max_file_bytes=settings.max_file_mb * 1_000_000, max_file_s=settings.max_file_s
+            ),
+            settings.job_retention_h * 3600.0,
+        ),
         clip_limits=ClipLimits(
             max_clip_bytes=settings.max_clip_mb * 1_000_000, max_clip_s=settings.max_clip_s
         ),
-        file_limits=FileLimits(
-            max_file_bytes=settings.max_file_mb * 1_000_000, max_file_s=settings.max_file_s
-        ),
-        job_retention_s=settings.job_retention_h * 3600.0,
         on_state=on_state,
     )
     metrics.watch(service, engine.converter.block / SAMPLE_RATE_IN)
     return service
+
+
+def _edge_limits(settings: Settings) -> EdgeLimits:
+    return EdgeLimits(
+        max_message_bytes=settings.max_message_bytes,
+        handshake_timeout_s=settings.handshake_timeout_s,
+        idle_timeout_s=settings.idle_timeout_s,
+        max_session_s=settings.max_session_s,
+        slow_reader_s=settings.slow_reader_s,
+        drain_s=settings.drain_s,
+    )
 
 
 def create_app(service: Service, settings: Settings) -> ASGIApp:
@@ -120,33 +153,48 @@ def create_app(service: Service, settings: Settings) -> ASGIApp:
         ValueError: An allowed host or origin is none.
     """
 
+    def background(name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        watched = supervise(name, work, on_restart=service.observer.task_restarted)
+        return asyncio.create_task(watched, name=name)
+
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         tasks = [
-            asyncio.create_task(service.watch()),
-            asyncio.create_task(_prune(settings.outputs_dir, settings.recording_retention_days)),
-            asyncio.create_task(service.run_jobs(settings.data_dir / "jobs", settings.max_jobs)),
+            background("watch", service.watch),
+            background("voices", service.make_voices),
+            background(
+                "pruning", lambda: _prune(settings.outputs_dir, settings.recording_retention_days)
+            ),
+            background(
+                "jobs", lambda: service.run_jobs(settings.data_dir / "jobs", settings.max_jobs)
+            ),
+            background("uploads", lambda: _sweep(service.scratch)),
         ]
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_all(tasks)
             await asyncio.to_thread(service.work.stop)
+            await asyncio.to_thread(service.scratch.close)
 
-    http = create_http_app(service, lifespan=lifespan)
+    http = with_headers(create_http_app(service, lifespan=lifespan))
     endpoint = WebSocketEndpoint(service)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        live = scope["type"] == "websocket" and scope["path"] in WEBSOCKET_PATHS
-        await (endpoint if live else http)(scope, receive, send)
+        if scope["type"] != "websocket":
+            await http(scope, receive, send)
+        elif scope["path"] in WEBSOCKET_PATHS:
+            await endpoint(scope, receive, send)
+        else:
+            service.observer.refused(EdgeCode.NOT_FOUND)
+            await refuse(no_such_socket(), scope, receive, send)
 
     return ConnectionLimits(
         dispatch,
         allowed_hosts=settings.allowed_hosts,
         allowed_origins=settings.allowed_origins,
         max_connections=settings.max_connections,
+        keys=service.keys,
         on_refused=service.observer.refused,
     )
 
@@ -162,41 +210,99 @@ def serve(settings: Settings, info: ServiceInfoFile, sock: socket.socket) -> int
     Raises:
         SettingsError: The engine cannot be built with these settings.
     """
+    writer = ThreadPoolExecutor(1, "service-info")
 
     def on_state(state: ServiceState) -> None:
-        info.set_state(state)
         if state == "ready":
-            settle_garbage()
+            freeze_garbage()
             logger.info("ready: clients connect to {}", info.info.url)
+        writer.submit(_tell_state, info, state)
 
+    tune_process(settings)
     try:
         service = build_service(settings, on_state)
         app = create_app(service, settings)
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    config = uvicorn_config(app, tls_cert=settings.tls_cert, tls_key=settings.tls_key)
-    server = DrainingServer(config, service.drain)
+
+    def clean_up() -> None:
+        info.remove()
+        SHARED_WRITER.close()
+
+    never_warm = threading.Event()
+
+    def status() -> int:
+        failed = settings.exit_on_failure and service.state == "failed"
+        return int(failed or never_warm.is_set())
+
+    def limit_exit() -> None:
+        end_process(EXIT_S, status, clean_up)
+
+    server = _draining_server(app, settings, service, limit_exit)
+    if settings.exit_on_failure:
+        service.on_failure = server.stop_gently
     try:
-        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            return runner.run(_run(server, service, sock))
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            runner.run(_run(server, service, sock, never_warm.set))
     finally:
         service.engine.stop()
+        writer.shutdown()
+    if any(isinstance(thread, ModelThread) for thread in threading.enumerate()):
+        # It may be anywhere in a library that does not survive the end of the interpreter.
+        end_process(0.0, status, clean_up)
+    return status()
 
 
-def settle_garbage() -> None:
-    """Keep the garbage collector off what stays for good, and let it look at the rest less often.
+def _draining_server(
+    app: ASGIApp, settings: Settings, service: Service, on_exit: Callable[[], None]
+) -> DrainingServer:
+    """Return the server of ``app``; it listens to nothing yet."""
+    config = uvicorn_config(
+        app,
+        tls_cert=settings.tls_cert,
+        tls_key=settings.tls_key,
+        max_message_bytes=settings.max_message_bytes,
+    )
 
-    A collection of everything stops all sessions for 70 ms, and 200 of them used to cause one every
-    five seconds.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GARBAGE_THRESHOLD, 20, 20)
+    def on_stall(seconds: float) -> None:
+        # While the engine warms up nobody is there to notice.
+        if service.state != "starting":
+            service.observer.stalled(seconds)
+
+    return DrainingServer(
+        config,
+        service.drain,
+        places=Places(
+            places_for(settings.max_connections),
+            on_refused=service.observer.refused,
+        ),
+        on_stall=on_stall,
+        on_restart=service.observer.task_restarted,
+        on_exit=on_exit,
+    )
 
 
-async def _run(server: DrainingServer, service: Service, sock: socket.socket) -> int:
-    warm_up = asyncio.create_task(service.warm_up())
+def _tell_state(info: ServiceInfoFile, state: ServiceState) -> None:
+    try:
+        info.set_state(state)
+    except OSError as error:
+        logger.warning("{} cannot say that the service is {}: {}", info.path, state, error)
+
+
+def tune_process(settings: Settings) -> None:
+    """Set what Python and PyTorch have one of for the whole process; nothing changes it later."""
+    tune_for_live_audio()
+    limit_torch_threads(family_of(settings.engine).torch_threads)
+
+
+async def _run(
+    server: DrainingServer,
+    service: Service,
+    sock: socket.socket,
+    on_never_warm: Callable[[], None],
+) -> None:
+    """Serve until the end; ``on_never_warm`` is told when the engine cannot be made ready."""
+    warm_up = asyncio.create_task(warm_up_service(service), name="warm-up")
 
     def judge(done: asyncio.Task[None]) -> None:
         error = None if done.cancelled() else done.exception()
@@ -205,13 +311,35 @@ async def _run(server: DrainingServer, service: Service, sock: socket.socket) ->
         elif error is not None:
             logger.opt(exception=error).critical("the engine cannot be made ready")
         if error is not None:
+            on_never_warm()
             server.stop()
 
     warm_up.add_done_callback(judge)
     await server.serve(sockets=[sock])
-    failed = warm_up.done() and not warm_up.cancelled() and warm_up.exception() is not None
     warm_up.cancel()
-    return 1 if failed else 0
+
+
+async def warm_up_service(service: Service) -> None:
+    """Make the service ready, in a few attempts where another one may help.
+
+    Raises:
+        Exception: It cannot be made ready.
+    """
+    await supervise(
+        "warm-up",
+        service.warm_up,
+        on_restart=service.observer.task_restarted,
+        attempts=WARM_UP_ATTEMPTS,
+        final=(UserError, LookupError, ValueError),
+    )
+
+
+async def _sweep(scratch: ScratchFolder) -> None:
+    """Remove what uploads of killed services have left, now and every hour."""
+    while True:
+        if removed := await asyncio.to_thread(scratch.sweep):
+            logger.info("{} folders of services that have ended were removed", removed)
+        await asyncio.sleep(PRUNE_INTERVAL_S)
 
 
 async def _prune(folder: Path, days: int | None) -> None:

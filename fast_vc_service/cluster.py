@@ -12,7 +12,7 @@ closes a session properly when its replica has died. Needs the extra ``cluster``
 from __future__ import annotations
 
 import asyncio
-import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,11 +20,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fast_vc_service import logs, start
+from fast_vc_service.commands import serve as start
+from fast_vc_service.engine.supervision import supervise
 from fast_vc_service.errors import SettingsError
-from fast_vc_service.home import find_home
+from fast_vc_service.process import logs
+from fast_vc_service.process.home import find_home
+from fast_vc_service.process.interpreter import freeze_garbage
+from fast_vc_service.protocol.codes import ErrorCode
+from fast_vc_service.server.runner import DRAIN_ATTEMPTS
 from fast_vc_service.server.service import FINISH_S
-from fast_vc_service.sessions.errors import ErrorCode
 from fast_vc_service.settings import Settings, load_settings
 
 STOP_MARGIN_S = 5.0
@@ -75,18 +79,27 @@ class Replica:
             as_json=settings.log_json,
             secrets=(key.key.get_secret_value() for key in settings.api_keys),
         )
-        sys.setswitchinterval(app.SWITCH_INTERVAL_S)
+        app.tune_process(settings)
         self._service = service = app.build_service(settings)
         self._app = app.create_app(service, settings)
         self._tasks: set[asyncio.Task[None]] = set()
-        warming = self._spawn(service.warm_up())
+        warming = self._spawn(app.warm_up_service(service))
         while service.state == "starting":
             # Serve sends sessions as soon as this returns; the rest of the voices may follow.
             done, _ = await asyncio.wait({warming}, timeout=0.05)
             for task in done:
                 task.result()
-        app.settle_garbage()
+        freeze_garbage()
         self._watch_for_stop()
+
+    def check_health(self) -> None:
+        """Have Serve replace this replica when its model cannot be brought back.
+
+        Raises:
+            RuntimeError: It cannot.
+        """
+        if self._service.state == "failed":
+            raise RuntimeError("the engine has failed")
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the application, as Serve's proxies call it."""
@@ -120,7 +133,14 @@ class Replica:
             nonlocal listed
             here = any(each.replica_id == own for each in info.running_replicas)
             if listed and not here and self._service.state == "ready":
-                self._spawn(self._service.drain())
+                self._spawn(
+                    supervise(
+                        "drain",
+                        self._service.drain,
+                        on_restart=self._service.observer.task_restarted,
+                        attempts=DRAIN_ATTEMPTS,
+                    )
+                )
             listed = listed or here
 
         self._targets = LongPollClient(
@@ -141,6 +161,13 @@ class RelayedWire:
     """
 
     take_now: Callable[[bytes], bool] | None = None
+
+    def know(self) -> None:
+        """Leave it to the proxy what is read."""
+
+    def arrived_at(self) -> float:
+        """Say when what is being taken has come: now, for all that is known here."""
+        return time.monotonic()
 
     def send_now(self, payload: bytes) -> bool:  # noqa: ARG002
         """Send nothing: the proxy is reached by a task alone."""

@@ -69,6 +69,14 @@ class State:
 
     __slots__ = ()
 
+    @property
+    def source_f0_hz(self) -> float | None:
+        """Median F0 of the source as learned; None before half a second of it was voiced.
+
+        None too from a family that need not know it.
+        """
+        return None
+
 
 class Converter(Protocol):
     """Weights and geometry of one model family, without any session data.
@@ -108,8 +116,36 @@ class Converter(Protocol):
         """
         ...
 
-    def new_state(self, voice: Voice, pitch_shift: float = 0.0, seed: int = 0) -> State:
-        """Make the state of a new session; ``pitch_shift`` in semitones."""
+    def prepare(self, voice: Voice) -> Voice:
+        """Return ``voice`` with everything computed that :meth:`step` needs of it.
+
+        May take milliseconds: call it neither on an event loop nor in a model thread.
+        :meth:`new_state` and :meth:`update` take any voice, and prepare one that is not prepared.
+        The result is freed with the last reference to the returned voice.
+
+        Raises:
+            ValueError: The voice is of another family, or damaged.
+        """
+        ...
+
+    def new_state(
+        self,
+        voice: Voice,
+        pitch_shift: float = 0.0,
+        seed: int = 0,
+        source_f0_hz: float | None = None,
+    ) -> State:
+        """Make the state of a new session.
+
+        Args:
+            voice: The target.
+            pitch_shift: Semitones on top of the register match.
+            seed: Chooses the noise.
+            source_f0_hz: Median F0 of the source as far as known, 50 to 1100 Hz.
+
+        Raises:
+            ValueError: ``source_f0_hz`` out of range, or a voice of another family.
+        """
         ...
 
     def step(self, blocks: FloatArray, states: Sequence[State]) -> FloatArray:

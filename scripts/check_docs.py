@@ -1,8 +1,9 @@
 """Check that the documentation says what is so; print what is not, exit 1 if anything is.
 
 Links lead somewhere, files named exist, commands and flags named can be typed, JSON parses, each
-error and warning code has its entry, translations have the structure of their originals, and no
-file names the host of a package registry.
+error and warning code has its entry, the table of rooms says what the import contracts allow,
+translations have the structure of their originals, and no file names the host of a package
+registry.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ from pathlib import Path
 
 import typer
 
+import trial_changes
 from fast_vc_service.cli import app
-from fast_vc_service.sessions.errors import ErrorCode, WarningCode
+from fast_vc_service.protocol.codes import ErrorCode, WarningCode
+from import_contracts import PACKAGE, Contracts, room_of
 from pages import ROOT, Page, load_pages, tracked
 
 SHELL = {"bash", "sh", "console"}
 MADE_AT_RUN_TIME = ("outputs/", "logs/", "temp/", "checkpoints/", ".venv/", "profiles/")
 TROUBLESHOOTING = "docs/troubleshooting.md"
+ARCHITECTURE = "docs/architecture.md"
 REGISTRY_HOSTS = re.compile(r"pypi" r"\.org|python" r"hosted|download\.py" r"torch|npm" r"js\.org")
 PREFIXES = {"nohup", "sudo", "time", "exec"}
 
@@ -182,6 +186,18 @@ def code_entries(page: Page) -> Iterator[str]:
             yield f"does not say that {code.value} closes with {code.close_code}"
 
 
+def wrong_rooms(page: Page, contracts: Contracts) -> Iterator[str]:
+    """Yield where the table of rooms and the import contracts differ."""
+    row = re.compile(rf"^\| `({PACKAGE}/[\w./]+)` \| .+ \| (.+) \|$", re.MULTILINE)
+    told = {room_of(path): allowed for path, allowed in row.findall(page.text)}
+    if list(told) != contracts.rooms:
+        yield f"lists the rooms {', '.join(told)}; the contracts: {', '.join(contracts.rooms)}"
+    for room in contracts.rooms:
+        allowed = contracts.may_import(room)
+        if told.get(room, allowed) != allowed:
+            yield f"says that {room} may import: {told[room]}; the contracts: {allowed}"
+
+
 def structure(page: Page) -> list[str]:
     """Return what a translation must share with its original, in order."""
     marks = re.compile(
@@ -225,6 +241,9 @@ def main() -> int:
         ]
         if page.name == TROUBLESHOOTING:
             found += code_entries(page)
+        if page.name == ARCHITECTURE:
+            found += trial_changes.problems(page.text)
+            found += wrong_rooms(page, Contracts((ROOT / "pyproject.toml").read_text()))
         problems += [f"{page.name}: {problem}" for problem in found]
     for problem in problems:
         print(problem, file=sys.stderr)

@@ -24,10 +24,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = "requirements.lock"
 PROJECT = "pyproject.toml"
-APART = "cluster"
-"""The extra whose own packages come last in the lock: `make setup` leaves them out."""
+APART = ("cluster", "media")
+"""The extras whose own packages come last in the lock: `make setup` leaves them out."""
 
-APART_HEADER = f"# What the extra {APART} alone needs:\n"
+APART_HEADER = "# What the extra {} alone needs:\n"
 CONSTRAINTS = re.compile(r"^constraint-dependencies = \[\n(?:.*\n)*?\]\n", re.MULTILINE)
 PIN = re.compile(
     r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)(?: ; (?P<marker>[^\\]+?))? \\$"
@@ -87,18 +87,23 @@ def resolve(project: str) -> str:
         (Path(folder) / PROJECT).write_text(project)
         subprocess.run(["uv", "lock", "--quiet"], cwd=folder, env=environment, check=True)
 
-        def export(*more: str) -> list[str]:
+        def export(*without: str) -> list[str]:
             command = ["uv", "export", "--frozen", "--all-groups", "--all-extras"]
-            command += ["--no-emit-project", "--no-header", *more]
+            command += ["--no-emit-project", "--no-header"]
+            command += [f"--no-extra={extra}" for extra in without]
             found = subprocess.run(
                 command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE
             )
             return entries(found.stdout.decode())
 
-        usual = export("--no-extra", APART)
+        usual = export(*APART)
         pinned = {entry.split(" ")[0] for entry in usual}
-        apart = [entry for entry in export() if entry.split(" ")[0] not in pinned]
-        return header(project) + "".join([*usual, APART_HEADER, *apart])
+        parts = [header(project), *usual]
+        for extra in APART:
+            own = export(*(other for other in APART if other != extra))
+            parts.append(APART_HEADER.format(extra))
+            parts += [entry for entry in own if entry.split(" ")[0] not in pinned]
+        return "".join(parts)
 
 
 def entries(lock: str) -> list[str]:

@@ -2,7 +2,10 @@
 # Makes .venv hold exactly what requirements.lock says, and installs what is missing for that:
 # uv (into .tools) and libopus (by apt). Run by `make`; safe to run again.
 #
-# With the argument `cluster` also what that extra needs (Ray), which is a few hundred MB.
+# With the argument `cluster` or `media` also what that extra needs: Ray, a few hundred MB, or PyAV,
+# 106 MB with codecs under the GPL.
+# With `wheel FILE FOLDER` instead: FOLDER becomes an environment of that wheel, with what the wheel
+# itself asks for, in the versions of the lock.
 #
 # TORCH_BUILD=cpu|default overrides the choice of torch: on Linux without an NVIDIA GPU the CPU
 # build is preferred, since the default build brings several GB of CUDA libraries with it.
@@ -12,9 +15,15 @@ cd "$(dirname "$0")/.."
 
 UV_VERSION=0.13.9      # installed when there is no uv
 UV_OLDEST=0.9          # an installed uv older than this is left alone and not used
-PYTHON=.venv/bin/python
 LOCK=requirements.lock
 EXTRA=${1:-}
+WHEEL=
+VENV=.venv
+if [ "$EXTRA" = wheel ]; then
+    WHEEL=$2
+    VENV=$3
+fi
+PYTHON=$VENV/bin/python
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -65,8 +74,8 @@ right_python() {
 
 make_environment() {
     right_python && return 0
-    say "making .venv"
-    "$UV" venv --quiet --clear --python "${UV_PYTHON:->=3.11,<3.14}" .venv
+    say "making $VENV"
+    "$UV" venv --quiet --clear --python "${UV_PYTHON:->=3.11,<3.14}" "$VENV"
     right_python && return 0
     say "UV_PYTHON: expected Python 3.11, 3.12 or 3.13, got '$UV_PYTHON'"
     exit 2
@@ -117,7 +126,7 @@ without_cuda() {
 
 # locked_packages: the lock, as far as it is asked for.
 locked_packages() {
-    if [ "$EXTRA" = cluster ]; then cat "$LOCK"; else sed '/^# What the extra cluster/,$d' "$LOCK"; fi
+    awk -v extra="$EXTRA" '/^# What the extra / { other = $5 != extra } !other' "$LOCK"
 }
 
 install_packages() {
@@ -142,6 +151,13 @@ drop_torchaudio_that_fails() {
     say "torchaudio does not load beside this torch and was left out"
 }
 
+# install_wheel: what the wheel asks for is installed, not what the lock holds.
+install_wheel() {
+    if wants_cpu_torch; then install_cpu_torch || true; fi
+    say "installing $WHEEL"
+    "$UV" pip install --python "$PYTHON" --quiet --constraint "$LOCK" "$WHEEL"
+}
+
 find_libopus() {
     "$PYTHON" -c 'import opuslib' 2>/dev/null && return 0
     apt_install libopus0 && "$PYTHON" -c 'import opuslib' 2>/dev/null && return 0
@@ -154,7 +170,11 @@ find_libopus() {
 
 find_uv
 make_environment
-install_packages
-drop_torchaudio_that_fails
+if [ -n "$WHEEL" ]; then
+    install_wheel
+else
+    install_packages
+    drop_torchaudio_that_fails
+fi
 find_libopus
 say "done"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ class StubState(State):
     seed: int
     position: int = 0
     line: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
+    source_f0_hz: float | None = None
 
 
 class StubConverter:
@@ -38,19 +40,33 @@ class StubConverter:
         self.noise = noise
         self.steps: list[int] = []
         self.fail_on: set[int] = set()
+        self.end_on: set[int] = set()
 
     def make_voice(self, name: str, audio: FloatArray, sample_rate: int) -> Voice:
         return Voice(name, self.family, {"gain": np.array([0.5], np.float32)})
 
-    def new_state(self, voice: Voice, pitch_shift: float = 0.0, seed: int = 0) -> StubState:
+    def prepare(self, voice: Voice) -> Voice:
+        return voice
+
+    def new_state(
+        self,
+        voice: Voice,
+        pitch_shift: float = 0.0,
+        seed: int = 0,
+        source_f0_hz: float | None = None,
+    ) -> StubState:
         gain = float(voice.features["gain"][0])
-        return StubState(gain, seed, line=np.zeros(self.delay, np.float32))
+        return StubState(
+            gain, seed, line=np.zeros(self.delay, np.float32), source_f0_hz=source_f0_hz
+        )
 
     def step(self, blocks: FloatArray, states: Sequence[State]) -> FloatArray:
         self.steps.append(len(states))
         own = [state for state in states if isinstance(state, StubState)]
         if any(state.seed in self.fail_on for state in own):
             raise RuntimeError("this stub fails for the seed on purpose")
+        if any(state.seed in self.end_on for state in own):
+            sys.exit("this stub ends the thread for the seed on purpose")
         rows = []
         for block, state in zip(blocks, own, strict=True):
             heard = np.concatenate([state.line, block * np.float32(state.gain)])

@@ -1,197 +1,294 @@
-"""``python -m training.acoustic``: train the acoustic model, mean and flow together."""
+"""``python -m training.acoustic``: train the acoustic model against a discriminator.
+
+The trunk predicts the mean envelope; the flow network is a generator of the detail, one step from
+zero noise. The source is heard as the service hears it, through another vocal tract and another
+colour at each step where it is the target's own recording. The content encoder of sources learns
+too: what the acoustic model needs to say the words, near to what the teacher hears. That of
+references, whose frames lie stored, stays as it was.
+"""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from fast_vc_service.models.nano.acoustic import (
-    CENTRE,
     SPREAD,
     Acoustic,
     AcousticConfig,
     Prepared,
     Speaker,
-    beside,
     euler_times,
     restore,
+    source_features,
     speaker_vector,
 )
-from fast_vc_service.models.nano.spectrum import MELS, warp
+from fast_vc_service.models.nano.content import ContentEncoder
+from fast_vc_service.models.nano.load import load_content
+from fast_vc_service.models.nano.spectrum import MELS, frame_energy, warp
+from training.adversary import Discriminator, crops, discriminator_loss, generator_losses
+from training.content import squared_error
+from training.conversion_batches import AHEAD, BEFORE, Conversions, Speakers
 from training.loop import Run, add_arguments
-from training.pairs import PairLibrary, Pairs
+from training.memory_content import version_of
 from training.precision import half_precision
 
 FRAMES = 125
 """Frames of 20 ms a segment."""
 
-DELTA_WEIGHT, FLOW_WEIGHT = 0.5, 0.3
-REAL_SHARE = 0.15
+DELTA_WEIGHT, RESULT_WEIGHT, ADVERSARY_WEIGHT, MATCHING_WEIGHT = 0.5, 1.0, 0.25, 0.5
+CONTENT_WEIGHT = 0.1
+ADVERSARY_ALONE, ADVERSARY_WARMUP = 250, 250
+"""Steps in which the discriminator learns alone, then those in which its weight grows."""
+
+SYNTHETIC_SHARE = 0.4
+VARIANCE_SEGMENTS = 400
 STYLE_NOISE = 0.1
-WARP = 0.18
-"""Largest logarithm of what the frequencies heard of a source are stretched by."""
+WARP = (0.06, 0.28)
+"""Least and largest logarithm of what the frequencies of a lone source are stretched by."""
+
+PARALLEL_WARP = 0.12
+BENT, BENDS = 0.05, 5
+"""Deviation of the logarithm of each stretch around that, at so many places of the spectrum."""
 
 TILT, LEVEL = 0.5, 0.4
-DEAF_SHARE = 0.15
-"""Segments of which nothing but the content is heard, so that the content stays in use."""
 
-HIDDEN_SHARE, HIDDEN_FRAMES = 0.35, 8
-"""Stretches whose content is hidden from the other segments.
 
-On synthetic speech the content is nearly always right; on people it is not, and what is heard must
-make up for it.
-"""
+@dataclass(frozen=True)
+class Heard:
+    """Sources as the acoustic model hears them.
+
+    Attributes:
+        content: [B, T, 96], on which gradients may be; cues: [B, T, CUES].
+        envelope: [B, 2 T, BANDS] of the target, moved to the level that was heard.
+    """
+
+    content: Tensor
+    cues: Tensor
+    envelope: Tensor
+
+
+def perturbed(batch: Conversions, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Log-mel of the sources in other vocal tracts and colours, and their change of level [B, 1].
+
+    A lone source is always moved by at least ``WARP[0]``, so that its voice is not the target's.
+    """
+    rows, device = len(batch.mel), batch.mel.device
+    size = WARP[0] + (WARP[1] - WARP[0]) * torch.rand(rows, generator=rng)
+    sign = torch.where(torch.rand(rows, generator=rng) < 0.5, -1.0, 1.0)
+    little = PARALLEL_WARP * (2 * torch.rand(rows, generator=rng) - 1)
+    bends = functional.interpolate(
+        BENT * torch.randn(rows, 1, BENDS, generator=rng), MELS, mode="linear", align_corners=True
+    )
+    factor = torch.exp(torch.where(batch.lone.cpu(), size * sign, little)[:, None] + bends[:, 0])
+    points = TILT * (2 * torch.rand(rows, 1, 5, generator=rng) - 1)
+    tilt = functional.interpolate(points, MELS, mode="linear", align_corners=True).to(device)
+    level = (LEVEL * torch.randn(rows, 1, generator=rng)).to(device)
+    return warp(batch.mel, factor.to(device)) + tilt + level[..., None], level
+
+
+def hear(
+    encoder: ContentEncoder, batch: Conversions, mel: Tensor, level: Tensor | None = None
+) -> Heard:
+    """What reaches the acoustic model of sources ``mel``; ``level`` [B, 1] is how much louder."""
+    frames = batch.valid.shape[1]
+    with half_precision(mel.device):
+        content = encoder(mel).bottleneck.float()[:, BEFORE : BEFORE + frames]
+    energy = frame_energy(mel[:, 2 * BEFORE : mel.shape[1] - 2 * AHEAD]) - batch.level[:, None]
+    envelope = batch.envelope if level is None else batch.envelope + level[..., None] / SPREAD
+    return Heard(content, source_features(energy, batch.f0, batch.voicing), envelope)
 
 
 def prepare(
-    network: Acoustic, batch: Pairs, times: Sequence[Tensor], noise: Callable[[Tensor], Tensor]
-) -> Prepared:
-    """The speakers of a batch; ``noise`` roughens their vectors."""
-    vector = speaker_vector(batch.embedding, batch.memory_envelope, batch.memory_mask)
-    speaker = Speaker(noise(vector), batch.memory_content, batch.memory_envelope, batch.memory_mask)
-    return network.prepare(speaker, times)
+    network: Acoustic, batch: Conversions, noise: Callable[[Tensor], Tensor], steps: int = 1
+) -> tuple[Prepared, Tensor]:
+    """The speakers of a batch and their vectors, which ``noise`` roughens; for 0 or 1 ``steps``."""
+    vector = noise(speaker_vector(batch.embedding, batch.memory_envelope, batch.memory_mask))
+    speaker = Speaker(vector, batch.memory_content, batch.memory_envelope, batch.memory_mask)
+    return network.prepare(speaker, euler_times(steps, len(vector), vector.device)), vector
 
 
-def roughen(batch: Pairs, rng: torch.Generator) -> Pairs:
-    """The sources as they may come: other vocal tracts, another colour, content or sound hidden.
+class Trainer:
+    """The losses of both sides.
 
-    The level is a little off too, and must come back in what is said: the target moves along.
+    Args:
+        network: what is trained.
+        encoder: trained with it.
+        variance: [96], of what the teacher hears.
+        rate: of the discriminator.
     """
-    rows, frames = len(batch.mel), batch.mel.shape[1]
-    device = batch.mel.device
 
-    def uniform(most: float, *shape: int) -> Tensor:
-        return (most * (2 * torch.rand(*shape, generator=rng) - 1)).to(device)
-
-    points = uniform(TILT, rows, 1, 5)
-    tilt = functional.interpolate(points, MELS, mode="linear", align_corners=True)
-    level = LEVEL * torch.randn(rows, 1, generator=rng).to(device)
-    heard = warp(batch.mel, torch.exp(uniform(WARP, rows))) + tilt + level[..., None]
-    deaf = (torch.rand(rows, generator=rng) < DEAF_SHARE).to(device)
-    # The middle of the normalised range, which stands for nothing.
-    heard = torch.where(deaf[:, None, None], torch.full_like(heard, CENTRE), heard)
-    length = batch.content.shape[1]
-    hidden = torch.rand(rows, -(-length // HIDDEN_FRAMES), generator=rng) < HIDDEN_SHARE
-    hidden = hidden.repeat_interleave(HIDDEN_FRAMES, 1)[:, :length].to(device)
-    content = batch.content.masked_fill((hidden & ~deaf[:, None])[..., None], 0.0)
-    return replace(
-        batch,
-        content=content,
-        mel=heard[:, :frames],
-        energy=batch.energy + level,
-        envelope=batch.envelope + level[..., None] / SPREAD,
-    )
-
-
-def losses(network: Acoustic, batch: Pairs, rng: torch.Generator) -> dict[str, Tensor]:
-    """Mean, its change from frame to frame, and the flow's velocity."""
-    device = batch.content.device
-
-    def normal(like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=rng).to(device)
-
-    batch = roughen(batch, rng)
-    rows, frames = batch.content.shape[:2]
-    target = batch.envelope.unflatten(1, (frames, 2)).flatten(2)
-    bands = batch.bands.repeat(1, 2)[:, None]
-    cues = beside(batch.energy, batch.f0, batch.voicing, batch.mel)
-    with half_precision(device):
-        time = torch.rand(rows, generator=rng).to(device)
-        speaker = prepare(network, batch, [time], lambda v: v + STYLE_NOISE * normal(v))
-        state = network.new_state(rows, 0, device)
-        h, mean, _ = network.trunk(batch.content, cues, speaker, state)
-        mean = mean.float()
-        weight = batch.valid[..., None] * bands
-        count = weight.sum().clamp(min=1)
-        residual = (target - mean.detach()) * weight
-        network.detail.lerp_(
-            torch.sqrt(residual.square().sum((0, 1)) / weight.sum((0, 1)).clamp(min=1) + 1e-4),
-            0.01,
+    def __init__(
+        self, network: Acoustic, encoder: ContentEncoder, variance: Tensor, rate: float
+    ) -> None:
+        device = next(network.parameters()).device
+        self._network, self._encoder, self._variance = network, encoder, variance.to(device)
+        self.discriminator = Discriminator().to(device)
+        self.optimiser = torch.optim.AdamW(
+            self.discriminator.parameters(), rate, betas=(0.8, 0.98), weight_decay=0.01
         )
-        detail = residual / network.detail
-        start = normal(detail)
-        between = start + time[:, None, None] * (detail - start)
-        flow = network.new_state(rows, 1, device).flow[0]
-        velocity, _ = network.flow.stream(between, h, speaker.flow[0], flow)
-    missed = ((velocity.float() - (detail - start)).square() * weight).sum() / count
-    change = (mean - target).unflatten(-1, (2, -1)).flatten(1, 2).diff(dim=1)
-    both = weight.unflatten(-1, (2, -1)).flatten(1, 2)[:, 1:]
-    return {
-        "mean": ((mean - target).abs() * weight).sum() / count,
-        "change": DELTA_WEIGHT * (change.abs() * both).sum() / both.sum().clamp(min=1),
-        "flow": FLOW_WEIGHT * missed,
-    }
+
+    def losses(self, batch: Conversions, rng: torch.Generator, step: int) -> dict[str, Tensor]:
+        """Weighted parts of the network's loss; the discriminator makes its step here."""
+        network, device = self._network, batch.mel.device
+        rows, frames = batch.valid.shape
+        mel, level = perturbed(batch, rng)
+        heard = hear(self._encoder, batch, mel, level)
+
+        def roughened(vector: Tensor) -> Tensor:
+            return vector + STYLE_NOISE * torch.randn(vector.shape, generator=rng).to(device)
+
+        target = heard.envelope.reshape(rows, frames, -1)
+        weight = batch.valid[..., None] * batch.bands.repeat(1, 2)[:, None]
+        with half_precision(device):
+            speaker, vector = prepare(network, batch, roughened)
+            state = network.new_state(rows, 1, device)
+            h, mean, _ = network.trunk(heard.content, heard.cues, speaker, state)
+            alone = step < ADVERSARY_ALONE
+            with torch.set_grad_enabled(not alone):
+                velocity, _ = network.flow.stream(
+                    torch.zeros_like(target), h, speaker.flow[0], state.flow[0]
+                )
+        mean, velocity = mean.float(), velocity.float()
+        with torch.no_grad():
+            spread = ((target - mean) * weight).square().sum((0, 1))
+            spread = torch.sqrt(spread / weight.sum((0, 1)).clamp(min=1) + 1e-4)
+            network.detail.lerp_(spread, 0.01)
+        made = mean + network.detail * velocity
+        count = weight.sum().clamp(min=1)
+        both = weight.reshape(rows, 2 * frames, -1)[:, 1:]
+        change = (mean - target).reshape(rows, 2 * frames, -1).diff(dim=1)
+        adversary, matching = self._judge(made, target, batch.valid, vector.detach(), rng)
+        apart = squared_error(heard.content, batch.teacher, batch.counts, self._variance)
+        learned = {
+            "mean": ((mean - target).abs() * weight).sum() / count,
+            "change": DELTA_WEIGHT * (change.abs() * both).sum() / both.sum().clamp(min=1),
+            "content": CONTENT_WEIGHT * apart,
+        }
+        if alone:
+            # Before it can judge, it would only let the generator be smoothed.
+            return learned
+        share = min(1.0, (step - ADVERSARY_ALONE) / ADVERSARY_WARMUP)
+        return learned | {
+            "result": share * RESULT_WEIGHT * ((made - target).abs() * weight).sum() / count,
+            "adversary": share * ADVERSARY_WEIGHT * adversary,
+            "matching": share * MATCHING_WEIGHT * matching,
+        }
+
+    def _judge(
+        self, made: Tensor, target: Tensor, valid: Tensor, vector: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """One step of the discriminator, then its verdict with gradients for what was made."""
+        fine = [each.reshape(len(each), 2 * valid.shape[1], -1) for each in (made, target)]
+        false, true = crops(fine, valid, rng)
+        judge = self.discriminator.requires_grad_(requires_grad=True)
+        with half_precision(made.device):
+            scores = judge(true, vector)[0].float(), judge(false.detach(), vector)[0].float()
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(discriminator_loss(*scores))
+        self.optimiser.step()
+        judge.requires_grad_(requires_grad=False)
+        with half_precision(made.device):
+            verdict, real = judge(false, vector), judge(true, vector)
+        return generator_losses(verdict, real)
 
 
 @torch.no_grad()
-def measure(network: Acoustic, batch: Pairs, steps: int, seed: int) -> dict[str, float]:
-    """Distances in dB between made and true envelopes, with ``steps`` Euler steps."""
-    device = batch.content.device
-    rows, frames = batch.content.shape[:2]
-    rng = torch.Generator().manual_seed(seed)
-    noise = torch.randn(rows, frames, batch.envelope.shape[-1] * 2, generator=rng).to(device)
+def measure(
+    network: Acoustic, encoder: ContentEncoder, batch: Conversions, steps: int
+) -> dict[str, float]:
+    """Distances in dB between made and true envelopes, with no detail or all of it."""
+    device = batch.mel.device
+    rows, frames = batch.valid.shape
+    mel, _ = perturbed(batch, torch.Generator().manual_seed(5))
+    heard = hear(encoder, batch, mel)
+    speaker, _ = prepare(network, batch, lambda vector: vector, steps)
+    noise = torch.zeros(rows, frames, 2 * batch.envelope.shape[-1])
     made, _ = network.stream(
-        batch.content,
-        beside(batch.energy, batch.f0, batch.voicing, batch.mel),
-        noise,
-        prepare(network, batch, euler_times(steps, rows, device), lambda v: v),
-        network.new_state(rows, steps, device),
+        heard.content, heard.cues, noise.to(device), speaker, network.new_state(rows, steps, device)
     )
-    wanted = restore(batch.envelope)
     weight = batch.valid.repeat_interleave(2, 1)[..., None] * batch.bands[:, None]
-    apart = ((made - wanted).abs() * weight).sum() / weight.sum()
+    apart = ((made - restore(batch.envelope)).abs() * weight).sum() / weight.sum()
     return {f"db_{steps}": float(apart) * 8.686}
+
+
+def variance_of(speakers: Speakers) -> Tensor:
+    """Variance [96] of what the teacher hears in training speech."""
+    batch = speakers.draw("train", VARIANCE_SEGMENTS, FRAMES, np.random.default_rng(7))
+    return batch.teacher[batch.counts].var(0)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.acoustic", description=__doc__)
-    add_arguments(parser, steps=12_000, rate=1e-3, segments=16)
+    add_arguments(parser, steps=12_000, rate=5e-4, segments=16)
     parser.add_argument("--content", type=Path, help="default: ROOT/content/content.safetensors")
+    parser.add_argument(
+        "--content-start", type=Path, help="where that of sources starts, if not there"
+    )
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     root: Path = args.root
     device = torch.device(args.device)
     weights: Path = args.content or root / "content/content.safetensors"
-    version = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
-    libraries = {kind: PairLibrary(root, kind, version) for kind in ("synthetic", "real")}
-    for library in libraries.values():
-        library.refresh()
+    version = version_of(weights)
+    encoder = load_content(args.content_start or weights).to(device).requires_grad_()
+    speakers = {kind: Speakers(root, kind, version) for kind in ("synthetic", "real")}
+    for each in speakers.values():
+        each.refresh()
     torch.manual_seed(args.seed)
-    config = AcousticConfig()
+    config = AcousticConfig(hears_mel=False, generator=True)
     network = Acoustic(config).to(device)
-    settings = {"config": asdict(config), "steps": args.steps, "seed": args.seed}
-    settings["content"] = version
-    run = Run(args.out or root / "acoustic", network, args, settings, "acoustic")
+    trainer = Trainer(network, encoder, variance_of(speakers["real"]), args.rate)
+    common = {"steps": args.steps, "seed": args.seed, "reader": version}
+    run = Run(
+        args.out or root / "acoustic",
+        nn.ModuleDict({"acoustic": network, "content": encoder}),
+        args,
+        exports={
+            "acoustic": {"config": asdict(config), **common},
+            "content": {"config": asdict(encoder.config), **common},
+        },
+        beside={
+            "discriminator": trainer.discriminator,
+            "discriminator_optimiser": trainer.optimiser,
+        },
+    )
 
     def step_losses(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([args.seed, step])
-        real = bool(libraries["real"].clips("train")) and rng.random() < REAL_SHARE
-        library = libraries["real" if real else "synthetic"]
-        batch = library.draw("train", args.segments, FRAMES, rng).to(device)
+        there = {kind for kind, each in speakers.items() if each.clips("train")}
+        synthetic = there == {"synthetic"} or (
+            "synthetic" in there and rng.random() < SYNTHETIC_SHARE
+        )
+        chosen = speakers["synthetic" if synthetic else "real"]
+        batch = chosen.draw("train", args.segments, FRAMES, rng).to(device)
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        return losses(network, batch, noise)
+        return trainer.losses(batch, noise, step)
 
     def evaluate() -> dict[str, float]:
         figures: dict[str, float] = {}
         for kind, split in (("synthetic", "eval"), ("real", "valid")):
-            library = libraries[kind]
-            library.refresh()
-            if not library.clips(split):
+            speakers[kind].refresh()
+            if not speakers[kind].clips(split):
                 continue
-            batch = library.draw(split, 32, FRAMES, np.random.default_rng(5)).to(device)
-            for steps in (0, 2):
-                found = measure(run.averaged(Acoustic), batch, steps, 5)
+            batch = speakers[kind].draw(split, 32, FRAMES, np.random.default_rng(5)).to(device)
+            for steps in (0, 1):
+                found = measure(
+                    run.averaged("acoustic", Acoustic),
+                    run.averaged("content", ContentEncoder),
+                    batch,
+                    steps,
+                )
                 figures |= {f"{kind}_{name}": value for name, value in found.items()}
-        return {**figures, "hours": libraries["synthetic"].hours}
+        return {**figures, "hours": sum(each.hours for each in speakers.values())}
 
     run.train(step_losses, evaluate)
 

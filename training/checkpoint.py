@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,7 +14,7 @@ from torch import nn
 
 
 class Average:
-    """Exponential moving average of a network's weights, with a warm-up."""
+    """Exponential moving average of a network's weights, with a warm-up; buffers are copied."""
 
     def __init__(self, network: nn.Module, decay: float = 0.999) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
@@ -26,36 +26,37 @@ class Average:
         with torch.no_grad():
             for mine, its in zip(self.network.parameters(), network.parameters(), strict=True):
                 mine.lerp_(its, 1 - decay)
+            for kept, now in zip(self.network.buffers(), network.buffers(), strict=True):
+                kept.copy_(now)
 
 
-def save(
-    path: Path, step: int, network: nn.Module, average: Average, optimiser: torch.optim.Optimizer
-) -> None:
+class Stateful(Protocol):
+    """A network, an optimiser, or what else changes in training."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
+        """As it was."""
+        ...
+
+
+def save(path: Path, step: int, parts: Mapping[str, Stateful]) -> None:
     """Write all that :func:`restore` needs, atomically."""
     partial = path.with_suffix(".partial")
-    torch.save(
-        {
-            "step": step,
-            "network": network.state_dict(),
-            "average": average.network.state_dict(),
-            "optimiser": optimiser.state_dict(),
-        },
-        partial,
-    )
+    states = {name: part.state_dict() for name, part in parts.items()}
+    torch.save({"step": step, **states}, partial)
     partial.replace(path)
 
 
-def restore(
-    path: Path, network: nn.Module, average: Average, optimiser: torch.optim.Optimizer
-) -> int:
+def restore(path: Path, parts: Mapping[str, Stateful], device: torch.device) -> int:
     """Continue from ``path``; returns the steps done, 0 when there is no such file."""
     if not path.is_file():
         return 0
-    device = next(network.parameters()).device
     stored = torch.load(path, map_location=device, weights_only=True)
-    network.load_state_dict(stored["network"])
-    average.network.load_state_dict(stored["average"])
-    optimiser.load_state_dict(stored["optimiser"])
+    for name, part in parts.items():
+        part.load_state_dict(stored[name])
     return int(stored["step"])
 
 

@@ -1,115 +1,160 @@
-"""``python -m training.content``: train the content encoder on phones.
+"""``python -m training.content``: train the content encoder to predict the teacher's features.
 
-Phones are learnt from the generator's own alignment. Two views of the same content (two speakers,
-or clean and degraded) must meet in the bottleneck.
+The encoder hears clean, degraded and warped speech, with 60 ms of look-ahead, and regresses the 96
+projected numbers that the teacher makes of the whole clean clip (:mod:`training.teacher`); they are
+the content that the acoustic model hears.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from fast_vc_service.models.nano.content import ContentConfig, ContentEncoder, ContentFrames
-from training.batches import Batch, Library, roughen
+from fast_vc_service.models.nano.content import ContentConfig, ContentEncoder
+from fast_vc_service.models.nano.spectrum import warp
 from training.loop import Run, add_arguments
-from training.phones import IGNORED
+from training.packed_speech import Clip, Library, View, roughen
 from training.precision import half_precision
+from training.units import Units
 
-PAIR_WEIGHT = 0.5
-LABEL_SMOOTHING = 0.05
-REAL_SHARE = 0.12
-ROUGH_SHARE = 0.8
-ARRAYS = ("mel", "phones")
+WARP = 0.16
+"""Largest share that the frequencies of a segment are stretched or squeezed by."""
+
+WARPED_SHARE, ROUGH_SHARE, DEGRADED_SHARE = 0.7, 0.4, 0.5
+SYNTHETIC_SHARE = 0.2
+VARIANCE_FRAMES = 400_000
+EVALUATED_CLIPS = 48
 
 
-def losses(answer: ContentFrames, batch: Batch, edge: int) -> dict[str, Tensor]:
-    """Weighted means over the frames that count.
+class Speech:
+    """Shards of one kind with the teacher's features beside them."""
+
+    def __init__(self, root: Path, kind: str, units: Units) -> None:
+        self.library = Library(
+            root / "features" / kind, ("mel",), {root / "teacher" / kind: ("projected",)}
+        )
+        self._units = units
+        self.library.refresh()
+
+    def segment(self, view: View, start: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-mel [2 T, MELS], wanted content [T, 96] and what of it counts [T] from a view."""
+        mel, valid = self.library.segment(view, start, frames)
+        projected = self.library.arrays(view.shard)["projected"]
+        first = view.target + start
+        wanted, counts = self._units.wanted(projected[first : first + int(valid.sum())], frames)
+        return (
+            torch.from_numpy(mel.astype(np.float32)),
+            torch.from_numpy(wanted),
+            torch.from_numpy(counts),
+        )
+
+    def draw(
+        self, count: int, frames: int, rng: np.random.Generator
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Segments of random training clips, each second of speech as likely as any other."""
+        clips = self.library.clips["train"]
+        lengths = np.asarray([clip.views[0].frames for clip in clips], np.float64)
+        rows = []
+        for index in rng.choice(len(clips), count, p=lengths / lengths.sum()):
+            degraded = rng.random() < DEGRADED_SHARE
+            views = [view for view in clips[int(index)].views if view.degraded == degraded]
+            view = views[int(rng.integers(len(views)))]
+            start = int(rng.integers(max(1, view.frames - frames + 1)))
+            rows.append(self.segment(view, start, frames))
+        return rows
+
+
+def stacked(rows: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    """One batch of segments."""
+    mel, wanted, counts = (torch.stack(column) for column in zip(*rows, strict=True))
+    return mel, wanted, counts
+
+
+def squared_error(content: Tensor, wanted: Tensor, counts: Tensor, variance: Tensor) -> Tensor:
+    """Mean squared error of each frame relative to each dimension's variance.
 
     Args:
-        answer: the encoder's frames for ``batch``.
-        batch: pairs of views.
-        edge: frames at the end of each segment that lack their look-ahead.
+        content: [B, T, 96] that was made.
+        wanted: [B, T, 96].
+        counts: [B, T].
+        variance: [96].
     """
-    phones, valid = batch.phones.clone(), batch.valid.clone()
-    phones[:, phones.shape[1] - edge :] = IGNORED
-    valid[:, valid.shape[1] - edge :] = False
-    phone = functional.cross_entropy(
-        answer.phones.transpose(1, 2),
-        phones,
-        ignore_index=IGNORED,
-        label_smoothing=LABEL_SMOOTHING,
-        reduction="sum",
-    ) / (phones != IGNORED).sum().clamp(min=1)
-    one, two = answer.bottleneck[0::2], answer.bottleneck[1::2]
-    both = valid[0::2]
-    apart = ((one - two) ** 2).mean(-1)
-    pair = (apart * both).sum() / both.sum().clamp(min=1)
-    return {"phone": phone, "pair": PAIR_WEIGHT * pair}
+    apart = ((content - wanted).square() / variance).mean(-1)
+    return (apart * counts).sum() / counts.sum().clamp(min=1)
 
 
-@torch.no_grad()
-def measure(answer: ContentFrames, batch: Batch) -> tuple[float, float]:
-    """Right frames and labelled frames, for pooling over batches."""
-    labelled = batch.phones != IGNORED
-    right = (answer.phones.argmax(-1) == batch.phones) & labelled
-    return float(right.sum()), float(labelled.sum())
+def perturbed(mel: Tensor, rng: torch.Generator) -> Tensor:
+    """Other vocal tracts and cheap degradations for a share of the rows [B, 2 T, MELS]."""
+    rows, device = len(mel), mel.device
+    factors = 1 + WARP * (2 * torch.rand(rows, generator=rng) - 1)
+    kept = torch.rand(rows, generator=rng) >= WARPED_SHARE
+    heard = warp(mel, torch.where(kept, torch.ones(()), factors).to(device))
+    rough = (torch.rand(rows, 1, 1, generator=rng) < ROUGH_SHARE).to(device)
+    return torch.where(rough, roughen(heard, rng), heard)
 
 
-def _evaluation_batches(library: Library, degraded: bool, limit: int) -> Iterator[Batch]:
-    """Whole clips of held-out texts and voices, two views each, one clip a batch."""
-    for clip in library.clips["eval"][:limit]:
-        views = [view for view in clip.views if view.degraded == degraded]
-        yield library.batch([(views[0], views[-1], 0)], views[0].frames)
+def variance_of(speech: Speech) -> Tensor:
+    """Variance [96] of the wanted content over training speech."""
+    clips = speech.library.clips["train"]
+    frames, parts = 0, []
+    for clip in clips:
+        view = clip.views[0]
+        _, wanted, counts = speech.segment(view, 0, view.frames)
+        parts.append(wanted[counts])
+        frames += len(parts[-1])
+        if frames >= VARIANCE_FRAMES:
+            break
+    if not parts:
+        raise SystemExit("training.content: no speech; run training.packing and training.teacher")
+    return torch.cat(parts).var(0)
+
+
+def _chosen(clips: Sequence[Clip], count: int) -> list[Clip]:
+    """Clips spread evenly over what there is."""
+    if not clips:
+        return []
+    places = np.unique(np.linspace(0, len(clips) - 1, count).astype(int))
+    return [clips[int(place)] for place in places]
 
 
 @torch.no_grad()
 def evaluate(
-    network: ContentEncoder, library: Library, device: torch.device, limit: int = 40
+    network: ContentEncoder, speech: dict[str, Speech], variance: Tensor, device: torch.device
 ) -> dict[str, float]:
-    """Accuracy and losses, clean and degraded."""
-    result: dict[str, float] = {}
-    for degraded in (False, True):
-        right = labelled = phone = pair = 0.0
-        count = 0
-        for batch in _evaluation_batches(library, degraded, limit):
-            moved = batch.to(device)
-            answer = network(moved.mel)
-            parts = losses(answer, moved, network.delay_frames)
-            a, b = measure(answer, moved)
-            right, labelled, count = right + a, labelled + b, count + 1
-            phone, pair = phone + parts["phone"].item(), pair + parts["pair"].item()
-        prefix = "degraded_" if degraded else "clean_"
-        result |= {
-            prefix + "phone_accuracy": right / max(labelled, 1.0),
-            prefix + "phone_loss": phone / max(count, 1),
-            prefix + "pair_loss": pair / max(count, 1),
-        }
-    return result
-
-
-def train_batch(libraries: dict[str, Library], args: argparse.Namespace, step: int) -> Batch:
-    """The batch of one step; depends on the seed, the step and the shards loaded."""
-    rng = np.random.default_rng([args.seed, step])
-    real = bool(libraries["real"].clips["train"]) and rng.random() < REAL_SHARE
-    library = libraries["real" if real else "synthetic"]
-    batch = library.batch(library.random_pairs(args.segments, args.frames, rng), args.frames)
-    noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    rough = torch.rand(len(batch.mel), 1, 1, generator=noise) < ROUGH_SHARE
-    mel = torch.where(rough, roughen(batch.mel, noise), batch.mel)
-    return Batch(mel, batch.phones, batch.valid)
+    """Relative squared error of people unheard and heard, clean and degraded, and of the rest."""
+    figures = {}
+    for name, kind, split in (
+        ("unseen", "real", "valid"),
+        ("known", "real", "train"),
+        ("synthetic", "synthetic", "eval"),
+    ):
+        for degraded in (False, True):
+            total = frames = 0.0
+            for clip in _chosen(speech[kind].library.clips[split], EVALUATED_CLIPS):
+                view = next(view for view in clip.views if view.degraded == degraded)
+                # Few lengths: kernels are made anew for each.
+                length = -(-view.frames // 50) * 50
+                mel, wanted, counts = stacked([speech[kind].segment(view, 0, length)])
+                counts[:, view.frames - network.delay_frames :] = False
+                made = network(mel.to(device)).bottleneck.cpu()
+                error = squared_error(made, wanted, counts, variance)
+                total += float(error) * int(counts.sum())
+                frames += int(counts.sum())
+            if frames:
+                figures[f"{name}_{'degraded' if degraded else 'clean'}"] = total / frames
+    return figures
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.content", description=__doc__)
-    add_arguments(parser, steps=12_000, rate=1e-3, segments=8)
+    add_arguments(parser, steps=20_000, rate=1e-3, segments=24)
     parser.add_argument("--frames", type=int, default=125, help="20 ms frames a segment")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--blocks", type=int, default=8)
@@ -117,29 +162,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
-    names = json.loads((args.root / "features/phones.json").read_text("utf-8"))
-    libraries = {
-        kind: Library(args.root / "features" / kind, ARRAYS) for kind in ("synthetic", "real")
-    }
-    for library in libraries.values():
-        library.refresh()
+    units = Units.load()
+    speech = {kind: Speech(args.root, kind, units) for kind in ("real", "synthetic")}
+    variance = variance_of(speech["real"])
     torch.manual_seed(args.seed)
-    config = ContentConfig(len(names), args.width, args.blocks, right_frames=args.right_frames)
+    config = ContentConfig(
+        0, args.width, args.blocks, right_frames=args.right_frames, normalised=False
+    )
     network = ContentEncoder(config).to(device)
-    settings = {"config": asdict(config), "steps": args.steps, "seed": args.seed, "phones": names}
-    run = Run(args.out or args.root / "content", network, args, settings, "content")
+    settings = {"config": asdict(config), "steps": args.steps, "seed": args.seed}
+    run = Run(args.out or args.root / "content", network, args, exports={"content": settings})
 
     def step_losses(step: int) -> dict[str, Tensor]:
-        batch = train_batch(libraries, args, step).to(device)
+        rng = np.random.default_rng([args.seed, step])
+        few = int(rng.binomial(args.segments, SYNTHETIC_SHARE))
+        few = few if speech["synthetic"].library.clips["train"] else 0
+        rows = speech["real"].draw(args.segments - few, args.frames, rng)
+        rows += speech["synthetic"].draw(few, args.frames, rng) if few else []
+        mel, wanted, counts = (each.to(device) for each in stacked(rows))
+        noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        counts[:, args.frames - network.delay_frames :] = False
         with half_precision(device):
-            answer = network(batch.mel)
-        return losses(answer.float(), batch, network.delay_frames)
+            made = network(perturbed(mel, noise)).bottleneck
+        return {
+            "content": squared_error(made.float(), wanted, counts, variance.to(device)),
+        }
 
     def figures() -> dict[str, float]:
-        for library in libraries.values():
-            library.refresh()
-        found = evaluate(run.averaged(ContentEncoder), libraries["synthetic"], device)
-        return {**found, "hours": libraries["synthetic"].hours}
+        for each in speech.values():
+            each.library.refresh()
+        found = evaluate(run.averaged("content", ContentEncoder), speech, variance, device)
+        return {**found, "hours": sum(each.library.hours for each in speech.values())}
 
     run.train(step_losses, figures)
 

@@ -3,8 +3,9 @@
     python -m training.evaluate --root DIR --system unconverted --system world
     python -m training.evaluate --root DIR --system nano:live --pairs 16        # a quick look
     python -m training.evaluate --root DIR --system some.module:function        # anything else
+    python -m training.evaluate --root DIR --set development --system MODULE:FUNCTION
 
-Outputs and what was heard in them are kept in ``DIR/evaluation/SYSTEM/FINGERPRINT``: run it again
+Outputs and what was heard in them are kept in ``DIR/SET/SYSTEM/FINGERPRINT``: run it again
 to go on. Another code or other weights are another fingerprint.
 """
 
@@ -36,6 +37,7 @@ class Options:
     worker: str = "0/1"
     whisper: str | None = None
     campplus: Path | None = None
+    set: str = "evaluation"
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -54,8 +56,8 @@ def run(options: Options) -> dict[str, Any]:
     if not listening.has_campplus:
         print(f"{campplus}: missing, so CAM++ is not measured (--campplus FILE)")
     chosen = [each for name in options.systems for each in systems.find(name, options.root)]
-    pairs = clips.pairs(clips.load())[: options.pairs]
-    folder = options.root / "evaluation"
+    pairs = clips.pairs(clips.load(clips.DRAWS[options.set].path))[: options.pairs]
+    folder = options.root / options.set
     library = clips.Library(options.root / "real")
     evaluation = Evaluation(folder, library, listening, pairs)
     worker, workers = (int(number) for number in options.worker.split("/"))
@@ -78,10 +80,11 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _draw_set(root: Path, seed: int) -> None:
-    chosen = clips.choose(clips.recordings(root / "real"), seed)
-    clips.save(chosen)
-    print(f"{clips.SET_FILE}: {len(chosen)} clips, {len(clips.pairs(chosen))} pairs")
+def _draw_set(root: Path, name: str, seed: int) -> None:
+    draw = clips.DRAWS[name]
+    chosen = clips.choose(clips.recordings(root / "real"), seed, draw)
+    clips.save(chosen, draw.path)
+    print(f"{draw.path}: {len(chosen)} clips, {len(clips.pairs(chosen))} pairs")
 
 
 def main() -> None:
@@ -101,12 +104,11 @@ def main() -> None:
     parser.add_argument("--worker", default="0/1", help="K/N: the K-th of N processes, from 0")
     parser.add_argument("--whisper", help="folder or name of a model for faster-whisper")
     parser.add_argument("--campplus", type=Path, help="default: ROOT/tools/campplus.safetensors")
-    parser.add_argument(
-        "--draw-set", type=int, metavar="SEED", help="only draw the evaluation set anew"
-    )
+    parser.add_argument("--set", choices=sorted(clips.DRAWS), default="evaluation")
+    parser.add_argument("--draw-set", type=int, metavar="SEED", help="only draw the set anew")
     args = parser.parse_args()
     if args.draw_set is not None:
-        _draw_set(args.root, args.draw_set)
+        _draw_set(args.root, args.set, args.draw_set)
         return
     options = Options(
         args.root,
@@ -115,6 +117,7 @@ def main() -> None:
         args.worker,
         args.whisper,
         args.campplus,
+        args.set,
     )
     try:
         content = run(options)
@@ -123,7 +126,7 @@ def main() -> None:
     except MissingPairsError as error:
         print(f"{error}: the worker that ends last writes the report")
         return
-    print(f"\n{report.table(content)}\nwritten: {args.root / 'evaluation'}/quality.*")
+    print(f"\n{report.table(content)}\nwritten: {args.root / args.set}/quality.*")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -15,7 +15,7 @@ from training import checkpoint, curves
 from training.paths import DEFAULT_ROOT
 from training.schedule import rate_at
 
-SAVE_EVERY = 500
+SAVE_EVERY = 250
 PRINT_EVERY = 50
 WARMUP = 200
 
@@ -35,6 +35,7 @@ def add_arguments(
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--pause-file", type=Path, help="stand still while this file exists")
 
 
 class Run:
@@ -45,26 +46,46 @@ class Run:
         out: Path,
         network: nn.Module,
         args: argparse.Namespace,
-        settings: dict[str, Any],
-        name: str,
+        *,
+        exports: Mapping[str, Mapping[str, Any]],
+        beside: Mapping[str, checkpoint.Stateful] | None = None,
     ) -> None:
+        """Open the folder ``out``.
+
+        Args:
+            out: where checkpoints, curves and the averaged weights ``NAME.safetensors`` go.
+            network: what is trained; networks by name where several are.
+            args: of :func:`add_arguments`; ``start`` is for the first of the exports.
+            exports: by the name of each exported file, what it says of itself.
+            beside: what else changes and belongs into the checkpoint.
+        """
         out.mkdir(parents=True, exist_ok=True)
         self._out, self._network, self._args = out, network, args
-        self._settings, self._name = settings, name
+        self._exports = exports
         if args.start is not None:
-            checkpoint.start_from(args.start, network)
+            first = next(iter(exports))
+            checkpoint.start_from(args.start, self._part(network, first))
         self._average = checkpoint.Average(network)
         self._optimiser = torch.optim.AdamW(
             network.parameters(), args.rate, betas=(0.9, 0.98), weight_decay=0.01
         )
-        self.step = checkpoint.restore(
-            out / "checkpoint.pt", network, self._average, self._optimiser
-        )
+        self._parts: dict[str, checkpoint.Stateful] = {
+            "network": network,
+            "average": self._average.network,
+            "optimiser": self._optimiser,
+            **(beside or {}),
+        }
+        device = next(network.parameters()).device
+        self.step = checkpoint.restore(out / "checkpoint.pt", self._parts, device)
         curves.truncate(out / "curves.jsonl", self.step)
 
-    def averaged(self, _kind: type[Network]) -> Network:
-        """The network with averaged weights."""
-        return cast(Network, self._average.network)
+    @staticmethod
+    def _part(network: nn.Module, name: str) -> nn.Module:
+        return network[name] if isinstance(network, nn.ModuleDict) else network
+
+    def averaged(self, name: str, _kind: type[Network]) -> Network:
+        """The network that is exported as ``name``, with averaged weights."""
+        return cast(Network, self._part(self._average.network, name))
 
     def train(
         self, losses: Callable[[int], dict[str, Tensor]], evaluate: Callable[[], dict[str, float]]
@@ -79,6 +100,7 @@ class Run:
         running: dict[str, float] = {}
         started, first = time.monotonic(), self.step
         while self.step < self._args.steps:
+            self._wait_while_asked_to()
             rate = rate_at(self.step, self._args.steps, self._args.rate, WARMUP)
             for group in self._optimiser.param_groups:
                 group["lr"] = rate
@@ -102,13 +124,17 @@ class Run:
             if self.step % SAVE_EVERY == 0 or self.step == self._args.steps:
                 self._save(evaluate(), log)
 
+    def _wait_while_asked_to(self) -> None:
+        """Stand still while the file ``--pause-file`` exists: somebody measures."""
+        path: Path | None = self._args.pause_file
+        while path is not None and path.exists():
+            time.sleep(1.0)
+
     def _save(self, figures: dict[str, float], log: Path) -> None:
-        checkpoint.save(
-            self._out / "checkpoint.pt", self.step, self._network, self._average, self._optimiser
-        )
-        checkpoint.export(
-            self._out / f"{self._name}.safetensors", self._average.network, self._settings
-        )
+        checkpoint.save(self._out / "checkpoint.pt", self.step, self._parts)
+        for name, settings in self._exports.items():
+            averaged = self._part(self._average.network, name)
+            checkpoint.export(self._out / f"{name}.safetensors", averaged, settings)
         record = {"step": self.step, **figures}
         curves.append(log, record)
         curves.draw(log)

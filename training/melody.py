@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fast_vc_service.models.nano.melody import (
+from fast_vc_service.models.nano.f0_tracker import (
     F0_BINS,
-    Melody,
-    MelodyConfig,
+    F0Tracker,
+    F0TrackerConfig,
     f0_from_logits,
     f0_to_bin,
 )
 from fast_vc_service.models.nano.pitch import UNSURE, VOICED
 from training.augment import degrade
-from training.batches import Library, Speech
 from training.loop import Run, add_arguments
+from training.packed_speech import Library, Speech
 from training.precision import half_precision
 
 ARRAYS = ("f0", "voicing", "envelope", "audio")
@@ -32,7 +32,7 @@ REAL_SHARE = 0.2
 VOICING_WEIGHT = 1.0
 
 
-def losses(network: Melody, heard: Tensor, batch: Speech) -> dict[str, Tensor]:
+def losses(network: F0Tracker, heard: Tensor, batch: Speech) -> dict[str, Tensor]:
     """Surprise at the true F0 bin (blurred by one bin) and at the voicing, where both are sure."""
     late = network.delay_frames
     device = heard.device
@@ -56,7 +56,7 @@ def losses(network: Melody, heard: Tensor, batch: Speech) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def measure(network: Melody, heard: Tensor, batch: Speech) -> dict[str, float]:
+def measure(network: F0Tracker, heard: Tensor, batch: Speech) -> dict[str, float]:
     """Shares of voiced frames off by half a semitone and by two, and of wrong voicings."""
     late = network.delay_frames
     logits, voicing, _ = network.stream(heard, network.new_state(len(heard), heard.device))
@@ -97,10 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for library in libraries.values():
         library.refresh()
     torch.manual_seed(args.seed)
-    config = MelodyConfig()
-    network = Melody(config).to(device)
+    config = F0TrackerConfig()
+    network = F0Tracker(config).to(device)
     settings = {"config": asdict(config), "steps": args.steps, "seed": args.seed}
-    run = Run(args.out or args.root / "melody", network, args, settings, "melody")
+    run = Run(args.out or args.root / "melody", network, args, exports={"melody": settings})
 
     def step_losses(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([args.seed, step])
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 rng = np.random.default_rng(9)
                 batch = libraries[kind].speech(split, 96, FRAMES, rng)
                 heard = hear(batch, share, rng).to(device)
-                found = measure(run.averaged(Melody), heard, batch.to(device))
+                found = measure(run.averaged("melody", F0Tracker), heard, batch.to(device))
                 figures |= {f"{kind}_{name}_{key}": value for key, value in found.items()}
         return figures
 

@@ -1,8 +1,8 @@
-"""Random segments of packed features, as pairs of views of the same content."""
+"""Shards of packed speech in memory, and segments of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fast_vc_service.models.nano.envelope import HOP_SAMPLES as TARGET_HOP
 from fast_vc_service.models.nano.spectrum import MELS, SILENCE
-from training.features import TARGET_HOP
-from training.phones import IGNORED
+
+_ALWAYS = ("views", "splits", "languages", "wide", "speaks", "levels", "names")
 
 
 @dataclass(frozen=True)
@@ -41,29 +42,12 @@ class View:
 
 @dataclass(frozen=True)
 class Clip:
-    """Aligned views of the same content."""
+    """Aligned views of the same content; see :class:`training.packing.Clip`."""
 
-    source: str
+    language: str
+    wide: bool
+    speaks: bool
     views: tuple[View, ...]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Segments; rows 2 i and 2 i + 1 are two views of the same content.
-
-    Attributes:
-        mel: [B, 2 T, MELS] float32.
-        phones: [B, T] classes or IGNORED.
-        valid: [B, T] whether the clip reaches this far.
-    """
-
-    mel: Tensor
-    phones: Tensor
-    valid: Tensor
-
-    def to(self, device: torch.device) -> Batch:
-        """The same on another device."""
-        return Batch(self.mel.to(device), self.phones.to(device), self.valid.to(device))
 
 
 @dataclass(frozen=True)
@@ -97,13 +81,31 @@ class Speech:
         return replace(self, envelope=self.envelope + gain[:, None, None], audio=self.audio * scale)
 
 
+def up_to_date(derived: Path, shard: Path) -> bool:
+    """Whether what was derived from a shard is there and not older than the shard."""
+    return derived.is_file() and derived.stat().st_mtime_ns >= shard.stat().st_mtime_ns
+
+
 class Library:
     """All shards of one kind, in memory; :meth:`refresh` takes in new ones."""
 
-    def __init__(self, folder: Path, arrays: Sequence[str]) -> None:
-        """Open ``folder``, of whose shards only ``arrays`` are read."""
+    def __init__(
+        self,
+        folder: Path,
+        arrays: Sequence[str],
+        derived: Mapping[Path, Sequence[str]] | None = None,
+    ) -> None:
+        """Open ``folder``.
+
+        Args:
+            folder: of the shards.
+            arrays: what is read of each.
+            derived: folders of files of the same names that later stages made, and what is read
+                of them; a shard that lacks one is left for later.
+        """
         self._folder = folder
-        self._arrays = {*arrays, "views", "splits", "sources", "levels", "names"}
+        self._derived = dict(derived or {})
+        self._arrays = {*arrays, *_ALWAYS}
         self._paths: list[Path] = []
         self._shards: list[dict[str, NDArray[np.generic]]] = []
         self.clips: dict[str, list[Clip]] = {"train": [], "valid": [], "eval": []}
@@ -123,18 +125,21 @@ class Library:
         """The clean original of a degraded view."""
         return self._originals[view.shard, view.target]
 
-    def refresh(self, only: set[str] | None = None) -> int:
-        """Load shards that are new on disk, those named in ``only``; returns how many."""
+    def refresh(self) -> int:
+        """Load shards that are new on disk, and what was derived; returns how many."""
         new = [
             path
             for path in sorted(self._folder.glob("shard-*.npz"))
             if path not in self._paths
             and ".partial" not in path.name
-            and (only is None or path.name in only)
+            and all(up_to_date(folder / path.name, path) for folder in self._derived)
         ]
         for path in new:
             with np.load(path) as stored:
                 shard = {name: stored[name] for name in self._arrays}
+            for folder, names in self._derived.items():
+                with np.load(folder / path.name) as stored:
+                    shard |= {name: stored[name] for name in names}
             number = len(self._shards)
             self._paths.append(path)
             self._shards.append(shard)
@@ -148,20 +153,27 @@ class Library:
                 if not degraded:
                     self._originals[number, target] = view
             for clip, views in rows.items():
-                split, source = str(shard["splits"][clip]), str(shard["sources"][clip])
-                self.clips[split].append(Clip(source, tuple(views)))
+                self.clips[str(shard["splits"][clip])].append(
+                    Clip(
+                        str(shard["languages"][clip]),
+                        bool(shard["wide"][clip]),
+                        bool(shard["speaks"][clip]),
+                        tuple(views),
+                    )
+                )
             self.hours += sum(row[2] for row in shard["views"].tolist()) * 0.02 / 3600
         return len(new)
 
-    def segment(self, view: View, start: int, frames: int) -> tuple[NDArray[np.generic], ...]:
-        """mel, phones and validity of frames [start, start + frames) of a view."""
+    def segment(
+        self, view: View, start: int, frames: int
+    ) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+        """Log-mel [2 frames, MELS] and validity [frames] of a view from frame ``start`` on."""
         shard = self._shards[view.shard]
         have = max(0, min(frames, view.frames - start))
         low, missing = view.first + start, frames - have
-        fine, coarse = slice(2 * low, 2 * (low + have)), slice(low, low + have)
+        mel = shard["mel"][2 * low : 2 * (low + have)]
         return (
-            np.pad(shard["mel"][fine], ((0, 2 * missing), (0, 0)), constant_values=SILENCE),
-            np.pad(shard["phones"][coarse], (0, missing), constant_values=IGNORED),
+            np.pad(mel, ((0, 2 * missing), (0, 0)), constant_values=SILENCE),
             np.arange(frames) < have,
         )
 
@@ -187,31 +199,6 @@ class Library:
                 )
             )
         return Speech(*(torch.from_numpy(np.stack(c)) for c in zip(*rows, strict=True)))
-
-    def batch(self, pairs: list[tuple[View, View, int]], frames: int) -> Batch:
-        """Segments of ``frames`` frames for (view, view, first frame) triples."""
-        rows = [
-            self.segment(view, start, frames) for one, two, start in pairs for view in (one, two)
-        ]
-        mel, phones, valid = (np.stack(column) for column in zip(*rows, strict=True))
-        return Batch(
-            torch.from_numpy(mel.astype(np.float32)),
-            torch.from_numpy(phones.astype(np.int64)),
-            torch.from_numpy(valid),
-        )
-
-    def random_pairs(
-        self, count: int, frames: int, rng: np.random.Generator
-    ) -> list[tuple[View, View, int]]:
-        """Training segments: two different views of a random clip at the same time."""
-        clips = self.clips["train"]
-        pairs = []
-        for index in rng.integers(len(clips), size=count):
-            views = clips[int(index)].views
-            one, two = rng.choice(len(views), 2, replace=False)
-            start = int(rng.integers(max(1, views[0].frames - frames + 1)))
-            pairs.append((views[int(one)], views[int(two)], start))
-        return pairs
 
 
 def roughen(mel: Tensor, rng: torch.Generator) -> Tensor:

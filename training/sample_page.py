@@ -1,6 +1,6 @@
-"""``python -m training.samples``: ten conversions to listen to, with a page that plays them.
+"""``python -m training.sample_page``: ten conversions to listen to, with a page that plays them.
 
-    python -m training.samples --root DIR --engine nano --out docs/samples
+    python -m training.sample_page --root DIR --engine nano --out docs/samples
 
 Only speech that may be passed on: the project's own synthetic clips, CC-BY recordings that
 training keeps for validation, and a LibriVox reader.
@@ -81,7 +81,7 @@ class Sample:
 
 def _credit(speaker: str) -> str:
     (source,) = (each for each in SOURCES if each.speaker == speaker)
-    return f"{source.credit}, {source.licence}, from Debian's {source.package}"
+    return f"{source.credit}, {source.licence}, from Debian's {source.origin}"
 
 
 def _recorded(speaker: str, role: str, real: Path) -> Speech:
@@ -147,11 +147,12 @@ def convert(engine: str, pairs: Sequence[tuple[str, str]], real: Path, out: Path
         reference = find(reference_name, "reference", real)
         voice = converter.make_voice(reference.name, reference.audio, reference.rate)
         output = convert_offline(converter, voice, source.audio, source.rate, RATE_HZ)
-        names = [f"{source.name}.opus", f"{reference.name}.opus", f"{number:02d}-converted.opus"]
-        _write(source.audio, source.rate, out / names[0])
-        _write(reference.audio, reference.rate, out / names[1])
-        _write(output, RATE_HZ, out / names[2])
-        samples.append(Sample(*names, source.credit, reference.credit))
+        said, wanted = f"{source.name}.opus", f"{reference.name}.opus"
+        made = f"{number:02d}-converted.opus"
+        _write(source.audio, source.rate, out / said)
+        _write(reference.audio, reference.rate, out / wanted)
+        _write(output, RATE_HZ, out / made)
+        samples.append(Sample(said, wanted, made, source.credit, reference.credit))
         print(f"{number} of {len(pairs)}: {source.name} as {reference.name}", flush=True)
     return samples
 
@@ -209,7 +210,7 @@ def readme(engine: str, samples: Sequence[Sample]) -> str:
     return (
         f"# Samples of {engine}\n\n"
         f"Ten conversions by the live geometry of `{engine}`; `index.html` plays them. Made by "
-        f"`python -m training.samples --engine {engine}`.\n\n"
+        f"`python -m training.sample_page --engine {engine}`.\n\n"
         "Licences, which hold for what was converted from a clip too:\n\n"
         f"{lines}"
     )
@@ -217,7 +218,7 @@ def readme(engine: str, samples: Sequence[Sample]) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.samples", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training.sample_page", description=__doc__)
     parser.add_argument("--root", type=Path, default=DEFAULT_ROOT)
     parser.add_argument("--engine", choices=ENGINES, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of the page")
@@ -226,7 +227,7 @@ def main() -> None:
     try:
         samples = convert(args.engine, PAIRS, args.root / "real", args.out)
     except (SamplesError, EvaluationSetError) as error:
-        raise SystemExit(f"training.samples: {error}") from error
+        raise SystemExit(f"training.sample_page: {error}") from error
     rows: list[dict[str, Any]] = [asdict(each) for each in samples]
     (args.out / "samples.json").write_text(json.dumps(rows, indent=1) + "\n")
     (args.out / "index.html").write_text(page(args.engine, samples))

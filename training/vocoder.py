@@ -20,8 +20,8 @@ from torch.nn import functional
 from fast_vc_service.models.nano.envelope import HOP_SAMPLES
 from fast_vc_service.models.nano.excitation import noise
 from fast_vc_service.models.nano.vocoder import Vocoder, VocoderConfig
-from training.batches import Library, Speech
 from training.loop import Run, add_arguments
+from training.packed_speech import Library, Speech
 from training.precision import half_precision
 
 ARRAYS = ("f0", "voicing", "envelope", "audio")
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = VocoderConfig()
     network = Vocoder(config).to(device)
     settings = {"config": asdict(config), "steps": args.steps, "seed": args.seed}
-    run = Run(out, network, args, json.loads(json.dumps(settings)), "vocoder")
+    run = Run(out, network, args, exports={"vocoder": json.loads(json.dumps(settings))})
     held_out = [draw_valid(library, number) for number in range(4)]
 
     def step_loss(step: int) -> dict[str, Tensor]:
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         library.refresh()
         with torch.no_grad():
             values = [
-                loss(run.averaged(Vocoder), batch.to(device), hiss.to(device)).item()
+                loss(run.averaged("vocoder", Vocoder), batch.to(device), hiss.to(device)).item()
                 for batch, hiss in held_out
             ]
         return {"valid_spectral": float(np.mean(values)), "hours": library.hours}

@@ -10,47 +10,27 @@ names.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from fast_vc_service.audio.opus import FRAME_MS
 from fast_vc_service.client import options
 from fast_vc_service.client.client import DEFAULT_BITRATE, DEFAULT_RATE_HZ, DEFAULT_URL
-from fast_vc_service.client.present_load import run_and_present_load
+from fast_vc_service.loadtest import options as load
+from fast_vc_service.loadtest.command_line import run_and_present_load
 
 ROOT = Path(__file__).resolve().parents[2]
-OUTPUT_DIR = "outputs/concurrent_ws_client"
 
 
 def main(
     *,
-    num_clients: Annotated[
-        int, typer.Option(help="Clients; all of them run at the same time.", metavar="N", min=1)
-    ] = 5,
-    delay_between_starts: Annotated[
-        float, typer.Option(help="Seconds between the starts of two clients.", metavar="S", min=0)
-    ] = 0.0,
-    max_workers: Annotated[
-        int | None,
-        typer.Option(
-            help="Processes that share the clients. No limit on how many clients run at once: "
-            "all do. Default: as many as clients, at most 8.",
-            metavar="N",
-            min=1,
-        ),
-    ] = None,
-    timeout: Annotated[
-        float,
-        typer.Option(help="Seconds one client may take; then it has failed.", metavar="S", min=0),
-    ] = 420.0,
+    num_clients: load.NumClients = load.DEFAULT_CLIENTS,
+    delay_between_starts: load.DelayBetweenStarts = 0.0,
+    max_workers: load.MaxWorkers = None,
+    timeout: load.Timeout = load.DEFAULT_TIMEOUT_S,
+    wait: load.Wait = False,
     source_wav_path: options.SourceWavPath = ROOT / options.DEFAULT_SOURCE,
-    output_wav_dir: Annotated[
-        Path,
-        typer.Option(
-            help="Where the folder of the run goes.", metavar="FOLDER", show_default=OUTPUT_DIR
-        ),
-    ] = ROOT / OUTPUT_DIR,
+    output_wav_dir: load.OutputWavDir = ROOT / load.OUTPUT_DIR,
     encoding: options.EncodingIn = options.Encoding.PCM,
     samplerate: options.SampleRate = DEFAULT_RATE_HZ,
     url: options.Url = DEFAULT_URL,
@@ -67,8 +47,8 @@ def main(
 ) -> None:
     """Stream an audio file through a running service by many clients at once.
 
-    Prints latency, jitter and real-time factor of each client and of all together. Exit status 1:
-    a client failed.
+    Prints latency, jitter and real-time factor of each client and of all together, and how many
+    the service had no room for. Exit status 1: a client failed or was refused.
     """
     plan = options.make_plan(
         url=url,
@@ -90,10 +70,11 @@ def main(
             plan,
             source_wav_path,
             output_wav_dir,
-            clients=num_clients,
-            workers=max_workers or min(8, num_clients),
+            count=num_clients,
+            workers=max_workers or min(load.MOST_WORKERS, num_clients),
             stagger_s=delay_between_starts,
             save_output=save_output,
+            wait_s=timeout if wait else 0.0,
         )
     )
 

@@ -45,7 +45,7 @@ def main(
     frame_duration: options.FrameDuration = FRAME_MS,
     save_output: options.SaveOutput = True,
     voice: options.VoiceName = None,
-    sample_rate_out: options.SampleRateOut = DEFAULT_RATE_HZ,
+    sample_rate_out: options.SampleRateOut = options.FULL_BAND_RATE_HZ,
     encoding_out: options.EncodingOut = options.Encoding.PCM,
     ca_file: options.CaFile = None,
 ) -> None:

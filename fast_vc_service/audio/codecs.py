@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 from fast_vc_service.audio.opus import (
     FRAME_MS,
@@ -15,6 +15,7 @@ from fast_vc_service.audio.opus import (
 from fast_vc_service.audio.pcm import PcmDecoder, PcmEncoder
 from fast_vc_service.audio.resample import MAX_RATE_HZ, MIN_RATE_HZ
 from fast_vc_service.contract import FloatArray
+from fast_vc_service.protocol.limits import Encoding
 
 __all__ = [
     "CorruptAudioError",
@@ -25,8 +26,6 @@ __all__ = [
     "make_encoder",
     "opus_available",
 ]
-
-Encoding = Literal["PCM", "OPUS"]
 
 
 class Decoder(Protocol):

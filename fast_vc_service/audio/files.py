@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +14,17 @@ from typing import Self
 import numpy as np
 import soundfile
 
+from fast_vc_service.audio.containers import Source, opened
+from fast_vc_service.audio.mixdown import MixPlan
 from fast_vc_service.audio.pcm import limit, to_int16
 from fast_vc_service.contract import FloatArray
+from fast_vc_service.process.disk import write_error
 
 _BLOCK_FRAMES = 1 << 18
 _HEADER_BYTES = 80
+_FLOAT = {"FLOAT", "DOUBLE"}
+_SYSTEM_ERROR = 2  # of libsndfile (SF_ERR_SYSTEM)
+_WILD = 1e4  # samples beyond are damage, and clipped
 
 
 class AudioFileError(ValueError):
@@ -26,17 +33,19 @@ class AudioFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What a file's header says.
+    """What a file is.
 
     Attributes:
         sample_rate: Hz.
         channels: Interleaved channels.
         frames: Samples of each channel.
+        peak: Largest sample of a float file that exceeds full scale and is scaled to it; else 1.
     """
 
     sample_rate: int
     channels: int
     frames: int
+    peak: float = 1.0
 
     @property
     def duration_s(self) -> float:
@@ -45,7 +54,7 @@ class AudioInfo:
 
 
 def audio_info(path: str | Path) -> AudioInfo:
-    """Return what the header of an audio file says.
+    """Return what the header of an audio file says; :func:`count_audio` says what is there.
 
     Raises:
         AudioFileError: Missing, empty, no audio, or unreadable.
@@ -54,27 +63,50 @@ def audio_info(path: str | Path) -> AudioInfo:
         return AudioInfo(file.samplerate, file.channels, file.frames)
 
 
+def count_audio(path: str | Path) -> AudioInfo:
+    """Decode a file once to learn how long it really is, and how loud.
+
+    Raises:
+        AudioFileError: Missing, empty, no audio, or unreadable.
+    """
+    with _open(Path(path)) as file:
+        frames = 0
+        peak = 1.0
+        for samples in _raw(file, _BLOCK_FRAMES):
+            frames += len(samples)
+            if file.subtype in _FLOAT:
+                sizes = np.abs(samples)
+                peak = max(peak, float(sizes[sizes < _WILD].max(initial=0.0)))
+        if not frames:
+            raise AudioFileError(f"{path}: holds no samples; the file is truncated or damaged")
+        return AudioInfo(file.samplerate, file.channels, frames, peak)
+
+
 def read_audio(path: str | Path) -> tuple[FloatArray, int]:
-    """Read a whole file: mono ``[n]`` (the mean of its channels) within [-1, 1], and its rate.
+    """Read a whole file: mono ``[n]`` (see :mod:`mixdown`) within [-1, 1], and its rate.
 
     Raises:
         AudioFileError: Missing, empty, no audio, or unreadable.
     """
     path = Path(path)
-    with _open(path) as file:
-        # Block by block: a header may claim far more samples than the file holds.
-        blocks = list(_blocks(file, _BLOCK_FRAMES))
-        if not blocks:
-            raise AudioFileError(f"{path}: holds no samples; the file is truncated or damaged")
-        return np.concatenate(blocks), file.samplerate
+    # Block by block: a header may claim far more samples than the file holds.
+    blocks = list(iter_audio(path))
+    if not blocks:
+        raise AudioFileError(f"{path}: holds no samples; the file is truncated or damaged")
+    return np.concatenate(blocks), audio_info(path).sample_rate
 
 
-def iter_audio(path: str | Path, block_s: float = 1.0) -> Iterator[FloatArray]:
+def iter_audio(
+    path: str | Path, block_s: float = 1.0, *, longest_s: float | None = None
+) -> Iterator[FloatArray]:
     """Read a file of any length block by block, as :func:`read_audio` does in one piece.
+
+    A float file above full scale is scaled to it as a whole, not clipped.
 
     Args:
         path: The file; opened at the first block.
         block_s: Seconds a block; the last one is shorter.
+        longest_s: Seconds that are looked at to learn how the channels are mixed; None for all.
 
     Yields:
         Mono ``[n]`` at the file's own rate.
@@ -82,8 +114,29 @@ def iter_audio(path: str | Path, block_s: float = 1.0) -> Iterator[FloatArray]:
     Raises:
         AudioFileError: Missing, empty, no audio, or unreadable.
     """
-    with _open(Path(path)) as file:
-        yield from _blocks(file, max(1, round(block_s * file.samplerate)))
+    path = Path(path)
+    scale, plan = _prepared(path, longest_s)
+    with _open(path) as file:
+        position = 0
+        for frames in _raw(file, max(1, round(block_s * file.samplerate))):
+            heard = limit(frames * scale if scale < 1.0 else frames)
+            yield heard[:, 0] if plan is None else plan.mixed(heard, position)
+            position += len(frames)
+
+
+def _prepared(path: Path, longest_s: float | None) -> tuple[np.float32, MixPlan | None]:
+    """Scale of a file's samples, and how its channels are mixed; None where there is one."""
+    with _open(path) as file:
+        if file.subtype not in _FLOAT and file.channels == 1:
+            return np.float32(1.0), None
+        info = count_audio(path) if file.subtype in _FLOAT else None
+        scale = np.float32(1.0 / info.peak if info else 1.0)
+        if file.channels == 1:
+            return scale, None
+        most = None if longest_s is None else int(longest_s * file.samplerate) // _BLOCK_FRAMES + 1
+        raw = itertools.islice(_raw(file, _BLOCK_FRAMES), most)
+        blocks = (limit(frames * scale) for frames in raw)
+        return scale, MixPlan.of(blocks, file.samplerate, file.channels)
 
 
 def write_audio(
@@ -112,9 +165,25 @@ def write_audio(
         raise AudioFileError(f"{path}: unknown audio format {name or '(none)'!r}; known: {known}")
     subtype = "PCM_16" if soundfile.check_format(name, "PCM_16") else None
     try:
-        soundfile.write(path, to_int16(samples), rate, subtype=subtype, format=name)
+        with telling_why(path):
+            soundfile.write(path, to_int16(samples), rate, subtype=subtype, format=name)
     except (soundfile.SoundFileError, OSError) as error:
         raise AudioFileError(f"{path}: cannot be written as {name}: {error}") from error
+
+
+@contextmanager
+def telling_why(path: Path) -> Iterator[None]:
+    """Have libsndfile tell why ``path`` cannot be written; by itself it says "System error".
+
+    Raises:
+        OSError: With the number and the words of the system.
+    """
+    try:
+        yield
+    except soundfile.LibsndfileError as error:
+        if error.code != _SYSTEM_ERROR:
+            raise
+        raise write_error(path) from error
 
 
 class WavWriter:
@@ -145,7 +214,7 @@ class WavWriter:
 
     def write(self, samples: FloatArray) -> None:
         """Append ``[n]`` samples, clipped at full scale."""
-        data = to_int16(samples).astype("<i2", copy=False).tobytes()
+        data = to_int16(samples).tobytes()
         self._file.seek(_HEADER_BYTES + self._data_bytes)
         self._write_all(data)
         self._data_bytes += len(data)
@@ -190,23 +259,25 @@ def wav_header(rate: int, data_bytes: int) -> bytes:
     return riff + sizes + form + struct.pack("<4sI", b"data", 2**32 - 1)
 
 
-def _blocks(file: soundfile.SoundFile, size: int) -> Iterator[FloatArray]:
-    while len(frames := file.read(size, dtype="float32", always_2d=True)):
-        yield limit(frames).mean(axis=1, dtype=np.float32)
+def _raw(file: Source, size: int) -> Iterator[FloatArray]:
+    while len(frames := file.read(size)):
+        yield frames
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[soundfile.SoundFile]:
+def _open(path: Path) -> Iterator[Source]:
     if not path.is_file():
         what = "a folder, not an audio file" if path.is_dir() else "no such file"
         raise AudioFileError(f"{path}: {what}")
     try:
         if not path.stat().st_size:
             raise AudioFileError(f"{path}: the file is empty (0 bytes); expected audio")
-        with soundfile.SoundFile(path) as file:
+        with opened(path) as file:
             if not file.frames:
                 raise AudioFileError(f"{path}: has a header but no samples; expected audio")
             yield file
+    except ModuleNotFoundError as error:
+        raise AudioFileError(str(error)) from error
     except (soundfile.SoundFileError, OSError) as error:
         raise AudioFileError(
             f"{path}: cannot be read as audio ({error}); expected a file libsndfile knows, "

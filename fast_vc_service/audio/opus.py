@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from fast_vc_service.audio.live_mixdown import LiveMixdown
 from fast_vc_service.audio.pcm import limit
 from fast_vc_service.contract import FloatArray
-
-OPUS_RATES_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
-"""The rates libopus decodes to and encodes from."""
+from fast_vc_service.protocol.limits import BITRATES, OPUS_RATES_HZ
 
 FRAME_MS = 20.0
 """Usual duration of a packet."""
@@ -26,14 +25,13 @@ FRAME_MS = 20.0
 FRAME_DURATIONS_MS = (2.5, 5.0, 10.0, 20.0, 40.0, 60.0)
 """Durations :class:`OpusEncoder` can give its packets."""
 
-MIN_BITRATE = 6_000
-MAX_BITRATE = 510_000
-"""Bits a second."""
-
 _COMPLEXITY = 5
 """Of 0 to 10; half the time of libopus' own choice, 9, since sessions come by the hundred."""
 
 _MAX_PACKET_MS = 120
+_STEREO_FLAG = 0x04
+"""Of a packet's first byte (RFC 6716, 3.1)."""
+
 _MAX_PACKET_BYTES = 4_000
 """Room for three frames of at most 1275 bytes, which are what a packet of 60 ms holds."""
 
@@ -54,6 +52,10 @@ def opus_available() -> bool:
 class OpusDecoder:
     """Decodes raw Opus packets, mono or stereo, to mono at a fixed rate.
 
+    From the first stereo packet on both channels are decoded and mixed down so that no speech is
+    lost (:mod:`.live_mixdown`); libopus by itself would add them, and opposite phases cancel.
+    A stream of mono packets never comes to that.
+
     Args:
         sample_rate: Hz to decode to, whatever a packet's own bandwidth; one of
             :data:`OPUS_RATES_HZ`.
@@ -66,15 +68,16 @@ class OpusDecoder:
 
     def __init__(self, sample_rate: int, frame_ms: float = FRAME_MS) -> None:
         _check_rate(sample_rate)
-        self._api = _library()
-        self._state = self._api.decoder.create_state(sample_rate, 1)
-        weakref.finalize(self, self._api.decoder.destroy, self._state)
-        self._pcm = np.zeros(sample_rate * _MAX_PACKET_MS // 1_000, np.float32)
-        self._pcm_pointer = self._pcm.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        self._sample_rate = sample_rate
+        self._longest = sample_rate * _MAX_PACKET_MS // 1_000
+        self._mono = _Decoding(sample_rate, 1)
+        self._stereo: _Decoding | None = None
+        self._mixdown = LiveMixdown(sample_rate)
+        self._packet_before = b""
         # Concealment works in steps of 2.5 ms.
         step = sample_rate // 400
         hint = round(frame_ms * sample_rate / 1_000)
-        self._last_samples = min(max(hint // step, 1) * step, len(self._pcm))
+        self._last_samples = min(max(hint // step, 1) * step, self._longest)
 
     def decode(self, payload: bytes) -> FloatArray:
         """Decode one packet to ``[n]`` samples; its own header says how long it lasts.
@@ -84,14 +87,17 @@ class OpusDecoder:
         """
         if not payload:
             raise CorruptAudioError("expected an Opus packet, got 0 bytes")
-        samples = self._api.decoder.libopus_get_nb_samples(self._state, payload, len(payload))
-        if not 0 < samples <= len(self._pcm):
+        samples = self._mono.length_of(payload)
+        if not 0 < samples <= self._longest:
             raise CorruptAudioError(
                 f"expected one raw Opus packet of at most {_MAX_PACKET_MS} ms (no Ogg), "
                 f"got {len(payload)} bytes that are none"
             )
-        decoded = self._decode(payload, samples)
-        self._last_samples = samples
+        if self._stereo is None and payload[0] & _STEREO_FLAG:
+            decoded = self._first_in_stereo(payload, samples)
+        else:
+            decoded = self._decode(payload, samples)
+        self._last_samples, self._packet_before = samples, payload
         return decoded
 
     def conceal(self) -> FloatArray:
@@ -103,6 +109,38 @@ class OpusDecoder:
         return 0
 
     def _decode(self, payload: bytes | None, samples: int) -> FloatArray:
+        if self._stereo is None:
+            return self._mono.decode(payload, samples)[:, 0]
+        return self._mixdown.push(self._stereo.decode(payload, samples))
+
+    def _first_in_stereo(self, payload: bytes, samples: int) -> FloatArray:
+        stereo = _Decoding(self._sample_rate, 2)
+        if self._packet_before:
+            # Decoders begin from nothing: what came before makes it go on without a break.
+            before = self._packet_before
+            self._mixdown.push(stereo.decode(before, stereo.length_of(before)))
+        decoded = stereo.decode(payload, samples)
+        self._stereo = stereo
+        return self._mixdown.push(decoded)
+
+
+class _Decoding:
+    """A decoder of libopus for one or two channels."""
+
+    def __init__(self, sample_rate: int, channels: int) -> None:
+        self._api = _library()
+        self._state = self._api.decoder.create_state(sample_rate, channels)
+        weakref.finalize(self, self._api.decoder.destroy, self._state)
+        self._pcm = np.zeros((sample_rate * _MAX_PACKET_MS // 1_000, channels), np.float32)
+        self._pcm_pointer = self._pcm.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+
+    def length_of(self, payload: bytes) -> int:
+        """Samples that a packet says it lasts; not above 0 when it is none."""
+        length: int = self._api.decoder.libopus_get_nb_samples(self._state, payload, len(payload))
+        return length
+
+    def decode(self, payload: bytes | None, samples: int) -> FloatArray:
+        """Return ``[samples, channels]`` within [-1, 1]; None as payload conceals."""
         size = 0 if payload is None else len(payload)
         done = self._api.decoder.libopus_decode_float(
             self._state, payload, size, self._pcm_pointer, samples, 0
@@ -142,8 +180,9 @@ class OpusEncoder:
         if frame_ms not in FRAME_DURATIONS_MS:
             known = ", ".join(f"{duration:g}" for duration in FRAME_DURATIONS_MS)
             raise ValueError(f"Opus packets last {known} ms, got {frame_ms:g}")
-        if not MIN_BITRATE <= bitrate <= MAX_BITRATE:
-            raise ValueError(f"bitrate must be {MIN_BITRATE}..{MAX_BITRATE} bit/s, got {bitrate}")
+        lowest, highest = BITRATES
+        if not lowest <= bitrate <= highest:
+            raise ValueError(f"bitrate must be {lowest}..{highest} bit/s, got {bitrate}")
         api = self._api = _library()
         self._state = api.encoder.create_state(sample_rate, 1, api.opuslib.APPLICATION_VOIP)
         weakref.finalize(self, api.encoder.destroy, self._state)

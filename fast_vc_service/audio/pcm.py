@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from fast_vc_service.contract import FloatArray
-
-BitDepth = Literal[16, 24, 32]
+from fast_vc_service.protocol.limits import BIT_DEPTHS
 
 _INT16 = np.dtype("<i2")
 # Arrays without dimensions: a scalar would be made one anew in every operation.
@@ -47,13 +45,13 @@ def _nan_to_zero(samples: FloatArray) -> None:
 
 
 def to_int16(samples: FloatArray) -> npt.NDArray[np.int16]:
-    """Round float samples ``[n]`` to 16-bit PCM: full scale is clipped, NaN becomes 0."""
+    """Round samples ``[n]`` to little-endian 16-bit PCM: full scale is clipped, NaN becomes 0."""
     scaled: FloatArray = np.maximum(np.asarray(samples, np.float32), _LOWEST)
     np.minimum(scaled, _HIGHEST_INT16, out=scaled)
     scaled *= _INT16_SCALE
     np.rint(scaled, out=scaled)
     _nan_to_zero(scaled)
-    return scaled.astype(np.int16)
+    return scaled.astype(_INT16)
 
 
 class PcmDecoder:
@@ -67,7 +65,7 @@ class PcmDecoder:
     """
 
     def __init__(self, bit_depth: int = 16) -> None:
-        if bit_depth not in get_args(BitDepth):
+        if bit_depth not in BIT_DEPTHS:
             raise ValueError(f"bit_depth must be 16, 24 or 32, got {bit_depth}")
         self._width = bit_depth // 8
         self._dtype, self._step = _STEPS[self._width]
@@ -110,7 +108,7 @@ class PcmEncoder:
 
     def encode(self, samples: FloatArray) -> list[bytes]:
         """Return one message with all of ``samples`` ``[n]``; none when n is 0."""
-        return [to_int16(samples).astype(_INT16, copy=False).tobytes()] if len(samples) else []
+        return [to_int16(samples).tobytes()] if len(samples) else []
 
     def flush(self) -> list[bytes]:
         """Return nothing: no sample is held back."""

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
+from fast_vc_service.audio.high_pass import LatestSamples
 from fast_vc_service.contract import FloatArray
+from fast_vc_service.protocol.limits import PCM_RATES_HZ
 
-MIN_RATE_HZ = 8_000
-MAX_RATE_HZ = 48_000
+MIN_RATE_HZ, MAX_RATE_HZ = PCM_RATES_HZ
 
 REACH_S = 0.002
 """Seconds of input the kernel reaches to either side of an output sample: the look-ahead."""
@@ -24,6 +25,7 @@ TRANSITION_HZ = 600
 STOPBAND_DB = 70.0
 """Attenuation beyond the transition band."""
 
+_EDGE_S = 0.1  # of what goes on behind a clip; soxr's own filters are far shorter
 _KAISER_BETA = 0.1102 * (STOPBAND_DB + 3.0 - 8.7)
 _TAP_QUANTUM = 16
 _MAX_EXACT_PHASES = 640
@@ -44,6 +46,8 @@ class StreamResampler:
     (:data:`TRANSITION_HZ`); from ``nyquist + 600 Hz`` on, aliases and images are at least 70 dB
     down (:data:`STOPBAND_DB`), so the pass-band holds none above that. Output may overshoot the
     input's peak, as any band-limited signal does; it is not clipped here.
+
+    A stream begins as though its first sample had stood there before: an offset makes no step.
 
     Equal rates pass through. ``copy.copy`` gives an independent resampler in the same state.
 
@@ -67,7 +71,7 @@ class StreamResampler:
                 )
         self.rate_in = rate_in
         self.rate_out = rate_out
-        self._ended = False
+        self._begun = self._ended = False
         self._kernel = None if rate_in == rate_out else _kernel(rate_in, rate_out)
         self.lookahead_s = 0.0
         # The buffer starts with the window of the next output; _phase is that output's place
@@ -88,6 +92,9 @@ class StreamResampler:
             raise RuntimeError("push() after flush(); use a new StreamResampler")
         if self._kernel is None:
             return np.array(x, np.float32)
+        if not self._begun and len(x):
+            self._begun = True
+            self._buffer = np.full_like(self._buffer, x[0])
         return self._advance(self._kernel, x)
 
     def flush(self) -> FloatArray:
@@ -120,8 +127,57 @@ class StreamResampler:
         return output
 
 
+class ClipResampler:
+    """Resamples a clip of any rate piece by piece with soxr (high quality, linear phase).
+
+    Outputs are aligned with the input. At both ends the clip is taken to go on with what lies
+    below speech in it, so that an offset or a hum makes no click there.
+
+    Args:
+        rate_in: Hz.
+        rate_out: Hz.
+    """
+
+    def __init__(self, rate_in: int, rate_out: int) -> None:
+        self.rate_in = rate_in
+        self.rate_out = rate_out
+        self._soxr = None
+        if rate_in != rate_out:
+            self._soxr = soxr.ResampleStream(rate_in, rate_out, 1, quality="HQ")
+        self._received = self._sent = 0
+        self._offset = np.float32(0.0)
+        self._latest = LatestSamples(rate_in)
+
+    def push(self, x: FloatArray) -> FloatArray:
+        """Take ``[n]``, any n; return the output samples that are complete."""
+        if self._soxr is None:
+            return np.array(x, np.float32)
+        if not self._received and len(x):
+            # Taken away before and given back behind: soxr hears no step at the first sample.
+            self._offset = np.float32(x[0])
+        self._received += len(x)
+        self._latest.add(x)
+        return self._taken(x, last=False)
+
+    def flush(self) -> FloatArray:
+        """End the clip; in all there are ``floor(n * rate_out / rate_in + 1/2)`` samples."""
+        if self._soxr is None or not self._received:
+            return np.zeros(0, np.float32)
+        count = round(_EDGE_S * self.rate_in)
+        return self._taken(self._latest.continuation(count), last=True)
+
+    def _taken(self, x: FloatArray, *, last: bool) -> FloatArray:
+        assert self._soxr is not None  # noqa: S101 - for the type checker
+        shifted = np.ascontiguousarray(x - self._offset, np.float32)
+        out = np.asarray(self._soxr.resample_chunk(shifted, last=last), np.float32) + self._offset
+        due = (2 * self._received * self.rate_out + self.rate_in) // (2 * self.rate_in)
+        out = out[: due - self._sent]
+        self._sent += len(out)
+        return out
+
+
 def resample(x: FloatArray, rate_in: int, rate_out: int) -> FloatArray:
-    """Resample a whole clip with soxr (high quality, linear phase).
+    """Resample a whole clip; see :class:`ClipResampler`.
 
     Args:
         x: Mono ``[n]``.
@@ -131,12 +187,8 @@ def resample(x: FloatArray, rate_in: int, rate_out: int) -> FloatArray:
     Returns:
         ``[floor(n * rate_out / rate_in + 1/2)]`` samples, aligned with the input.
     """
-    x = np.ascontiguousarray(x, np.float32)
-    if rate_in == rate_out or not len(x):
-        return x.copy()
-    length = (2 * len(x) * rate_out + rate_in) // (2 * rate_in)
-    y = np.asarray(soxr.resample(x, rate_in, rate_out, quality="HQ"), np.float32)[:length]
-    return np.concatenate((y, np.zeros(length - len(y), np.float32)))
+    whole = ClipResampler(rate_in, rate_out)
+    return np.concatenate((whole.push(x), whole.flush()))
 
 
 @dataclass(frozen=True)

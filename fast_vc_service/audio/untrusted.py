@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from fast_vc_service.audio.containers import UNKNOWN_FRAMES, id3_bytes, opened
 from fast_vc_service.audio.files import AudioFileError, AudioInfo, audio_info, iter_audio
 from fast_vc_service.contract import FloatArray
 
@@ -33,8 +34,15 @@ class TooLongError(AudioFileError):
     """A file holds more than it may."""
 
 
-def sniff(head: bytes) -> str | None:
-    """Return which of :data:`KINDS` a file is by its first 12 bytes, None for anything else."""
+def sniff(head: bytes, behind: bytes = b"") -> str | None:
+    """Return which of :data:`KINDS` a file is by its first 12 bytes, None for anything else.
+
+    Args:
+        head: The bytes.
+        behind: The first 12 behind an ID3 tag, which any kind may begin with.
+    """
+    if behind and (kind := sniff(behind)) is not None:
+        return kind
     if head[:4] in {b"RIFF", b"RF64"} and head[8:12] == b"WAVE":
         return "WAV"
     if head[:4] == b"fLaC":
@@ -78,7 +86,7 @@ def read_untrusted(path: Path, *, max_s: float) -> tuple[FloatArray, int]:
 def _decode(path: Path, rate: int, max_s: float) -> Iterator[FloatArray]:
     frames = 0
     try:
-        for samples in iter_audio(path):
+        for samples in iter_audio(path, longest_s=max_s):
             frames += len(samples)
             _check_length(frames, rate, max_s)
             yield samples
@@ -93,12 +101,16 @@ def _decode(path: Path, rate: int, max_s: float) -> Iterator[FloatArray]:
 
 def _look(path: Path, max_s: float) -> AudioInfo:
     with path.open("rb") as file:
-        kind = sniff(file.read(_HEAD_BYTES))
+        head = file.read(_HEAD_BYTES)
+        tag = id3_bytes(head)
+        file.seek(tag)
+        kind = sniff(head, file.read(_HEAD_BYTES) if tag else b"")
     if kind is None:
         raise AudioFileError(f"the content is not that of a {KINDS} file")
     try:
         info = audio_info(path)
-        told = soundfile.info(path).format
+        with opened(path) as file:
+            told = file.format
     except (AudioFileError, soundfile.SoundFileError) as error:
         raise AudioFileError(f"the {kind} file cannot be decoded: it is damaged") from error
     if told not in _FORMATS[kind]:
@@ -111,7 +123,7 @@ def _look(path: Path, max_s: float) -> AudioInfo:
     if info.channels > MAX_CHANNELS:
         raise AudioFileError(f"expected at most {MAX_CHANNELS} channels, got {info.channels}")
     # An MP3 may be longer or shorter than its header estimates; the others lie if they do.
-    if kind != "MP3":
+    if kind != "MP3" and info.frames < UNKNOWN_FRAMES:
         _check_length(info.frames, info.sample_rate, max_s)
     return info
 

@@ -12,6 +12,7 @@ import typer
 
 from fast_vc_service.cli import conversion, models, service, sessions, voices
 from fast_vc_service.errors import SettingsError, UserError
+from fast_vc_service.process.streams import print_anything, reopen_closed
 
 EXIT_WRONG_SETTINGS = 2
 
@@ -40,6 +41,8 @@ app.add_typer(voices.app, name="voices")
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr, not a traceback."""
+    reopen_closed()
+    print_anything()
     try:
         app()
     except UserError as error:

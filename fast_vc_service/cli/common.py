@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fast_vc_service.home import find_home
+from fast_vc_service.process.home import find_home
 
 if TYPE_CHECKING:
     from fast_vc_service.settings import LoadedSettings

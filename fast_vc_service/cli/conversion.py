@@ -10,6 +10,10 @@ import typer
 
 from fast_vc_service.cli.common import AsJson, Config, Device, Engine, Profile, load
 from fast_vc_service.errors import UserError
+from fast_vc_service.process.home import find_home
+
+REGISTERS_FILE = Path("data/microphones.json")
+"""What is remembered of who speaks into which microphone, below the service's home."""
 
 PitchShift = Annotated[
     float,
@@ -25,36 +29,50 @@ class FileFormat(StrEnum):
     OGG = "ogg"
 
 
+Sources = Annotated[
+    list[Path] | None, typer.Argument(metavar="FILE", help="Files and folders to convert.")
+]
+SourceFlag = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="The same as a flag; more files may follow. Default: "
+        "wavs/sources/low-pitched-male-24k.wav.",
+        metavar="FILE",
+    ),
+]
+OutputDir = Annotated[
+    Path | None,
+    typer.Option(help="Where converted files go. Default: outputs/file_vc.", metavar="FOLDER"),
+]
+VoiceName = Annotated[
+    str | None,
+    typer.Option(help="Voice to convert to. Default: the default_voice.", metavar="NAME"),
+]
+ReferenceClip = Annotated[
+    Path | None, typer.Option(help="Clip of the speaker to convert to, instead.", metavar="FILE")
+]
+
+
 def convert(
     *,
-    more: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="FILE", help="Files and folders to convert."),
-    ] = None,
-    source_wav_path: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="The same as a flag; more files may follow. Default: "
-            "wavs/sources/low-pitched-male-24k.wav.",
-            metavar="FILE",
-        ),
-    ] = None,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option(help="Where converted files go. Default: outputs/file_vc.", metavar="FOLDER"),
-    ] = None,
-    voice: Annotated[
-        str | None,
-        typer.Option(help="Voice to convert to. Default: the default_voice.", metavar="NAME"),
-    ] = None,
-    reference_wav_path: Annotated[
-        Path | None,
-        typer.Option(help="Clip of the speaker to convert to, instead.", metavar="FILE"),
-    ] = None,
+    more: Sources = None,
+    source_wav_path: SourceFlag = None,
+    output_dir: OutputDir = None,
+    voice: VoiceName = None,
+    reference_wav_path: ReferenceClip = None,
     pitch_shift: PitchShift = 0.0,
     file_format: Annotated[
         FileFormat, typer.Option("--format", help="Format of the converted files.")
     ] = FileFormat.WAV,
+    sample_rate: Annotated[
+        int | None,
+        typer.Option(
+            help="Sample rate of the converted files. Default: that of each source.",
+            metavar="HZ",
+            min=8_000,
+            max=192_000,
+        ),
+    ] = None,
     parallel: Annotated[
         int,
         typer.Option(
@@ -78,17 +96,19 @@ def convert(
 ) -> None:
     """Convert audio files to another voice; needs no running service.
 
-    Any format, rate and length is read; channels are mixed to one. A converted file has the
-    sample rate and exactly the length of its source. A broken file is reported, the others are
-    converted. Exit status: 0 all were converted, 1 some could not be, 2 a wrong setting or flag.
+    Any format, rate and length is read; channels are mixed to one. A converted file has exactly
+    the length of its source, and its sample rate unless --sample-rate says another. A broken
+    file is reported, the others are converted. Exit status: 0 all were converted, 1 some could
+    not be, 2 a wrong setting or flag.
     """
     if voice is not None and reference_wav_path is not None:
         raise typer.BadParameter("expected one of --voice and --reference-wav-path, got both")
-    from fast_vc_service import convert as conversion
+    from fast_vc_service.commands import convert as conversion
+    from fast_vc_service.commands.one_file import Request
 
     loaded = load(profile, config, engine=engine, device=device)
     sources = [*(source_wav_path or []), *(more or [])]
-    request = conversion.Request(
+    request = Request(
         sources=sources or [loaded.home / conversion.DEFAULT_SOURCE],
         output_dir=output_dir or loaded.home / conversion.DEFAULT_OUTPUT_DIR,
         file_format=file_format.value,
@@ -98,6 +118,7 @@ def convert(
         parallel=parallel,
         resume=resume,
         report=report,
+        sample_rate=sample_rate,
     )
     raise typer.Exit(conversion.run(loaded.settings, request, as_json=as_json))
 
@@ -134,12 +155,24 @@ def mic(
     seconds: Annotated[
         float | None, typer.Option(help="Stop after so long. Default: Ctrl-C.", metavar="S")
     ] = None,
+    push_to_talk: Annotated[
+        bool,
+        typer.Option("--push-to-talk", help="Enter starts and stops talking; silent in between."),
+    ] = False,
+    new_speaker: Annotated[
+        bool,
+        typer.Option(
+            "--new-speaker",
+            help="Forget the register that was remembered for this microphone.",
+        ),
+    ] = False,
     list_devices: Annotated[
         bool, typer.Option("--list-devices", help="List sound cards and exit.")
     ] = False,
 ) -> None:
     """Speak with another voice: microphone in, converted speech out, by a running service."""
     from fast_vc_service.client import microphone
+    from fast_vc_service.client.registers import RememberedRegisters
 
     try:
         devices = microphone.SoundCards(_device(input_device), _device(output_device))
@@ -148,6 +181,9 @@ def mic(
     if list_devices:
         typer.echo(devices.listing())
         return
+    registers = RememberedRegisters(find_home() / REGISTERS_FILE)
+    if new_speaker:
+        registers.forget(devices.microphone_name())
     given = {"voice": voice, "api_key": api_key}
     options = {name: value for name, value in given.items() if value is not None}
     raise typer.Exit(
@@ -157,6 +193,8 @@ def mic(
             buffer_ms=buffer_ms,
             seconds=seconds,
             ca_file=ca_file,
+            push_to_talk=push_to_talk,
+            registers=registers,
             options={"pitch_shift": pitch_shift, **options},  # type: ignore[typeddict-item]
         )
     )

@@ -14,13 +14,13 @@ app = typer.Typer(no_args_is_help=True, help="Download and check published model
 @app.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """List the models, their files, sizes and licences, and what of them is here."""
-    from fast_vc_service import model_tools
+    from fast_vc_service.commands import models as tools
 
-    models = model_tools.describe(load(None, None).settings)
+    models = tools.describe(load(None, None).settings)
     if as_json:
         print_json({"models": models})
     else:
-        typer.echo(model_tools.as_text(models))
+        typer.echo(tools.as_text(models))
 
 
 @app.command()
@@ -28,9 +28,9 @@ def download(
     model: Annotated[str, typer.Argument(help="Name, as `fast-vc models list` shows it.")],
 ) -> None:
     """Download what is missing of a model; an interrupted download goes on."""
-    from fast_vc_service import model_tools
+    from fast_vc_service.commands import models as tools
 
-    for use, path in model_tools.download(load(None, None).settings, model).items():
+    for use, path in tools.download(load(None, None).settings, model).items():
         typer.echo(f"{use}: {path}")
 
 
@@ -39,7 +39,7 @@ def verify(
     models: Annotated[list[str], typer.Argument(help="Names of models.", metavar="MODEL...")],
 ) -> None:
     """Read the files of models again and compare size and hash."""
-    from fast_vc_service import model_tools
+    from fast_vc_service.commands import models as tools
 
-    for line in model_tools.verify(load(None, None).settings, models):
+    for line in tools.verify(load(None, None).settings, models):
         typer.echo(line)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fast_vc_service import __version__, lifecycle, status
+from fast_vc_service import __version__
 from fast_vc_service.cli.common import (
     AsJson,
     Config,
@@ -22,8 +22,11 @@ from fast_vc_service.cli.common import (
     load,
     print_json,
 )
+from fast_vc_service.commands import status
 from fast_vc_service.errors import ServiceError
-from fast_vc_service.home import find_home, temp_dir
+from fast_vc_service.process import signals, stopping
+from fast_vc_service.process.home import find_home, temp_dir
+from fast_vc_service.process.service_info import FoundServices, find_services
 
 
 def serve(
@@ -59,6 +62,14 @@ def serve(
             "--allow-anonymous", help="Serve without keys on an address others can reach."
         ),
     ] = False,
+    exit_on_failure: Annotated[
+        bool,
+        typer.Option(
+            "--exit-on-failure",
+            help="End with status 1 when the model cannot be brought back, for a supervisor to "
+            "start the service anew. Default: stay, and say so in /health/ready.",
+        ),
+    ] = False,
     print_config: Annotated[
         bool,
         typer.Option(
@@ -71,7 +82,7 @@ def serve(
     Settings come from flags, then the environment (FAST_VC_...), then .env, then the profile;
     docs/configuration.md lists them all.
     """
-    lifecycle.allow_interrupt()
+    signals.allow_interrupt()
     loaded = load(
         profile,
         config,
@@ -86,13 +97,14 @@ def serve(
         tls_key=absolute(tls_key),
         tls_self_signed=tls_self_signed or None,
         allow_anonymous=allow_anonymous or None,
+        exit_on_failure=exit_on_failure or None,
     )
     if print_config:
         from fast_vc_service.settings.show import show
 
         sys.stdout.write(show(loaded))
         return
-    from fast_vc_service import start
+    from fast_vc_service.commands import serve as start
 
     raise typer.Exit(start.serve(loaded))
 
@@ -100,7 +112,8 @@ def serve(
 def show_status(port: OnePort = None, as_json: AsJson = False) -> None:
     """Tell whether the service runs and how it is.
 
-    Exit status: 0 ready, 4 starting or draining (or not answering), 3 not running.
+    Exit status: 0 ready, 4 starting or draining (or not answering), 5 failed (only a restart
+    helps), 3 not running.
     """
     found = status.look(temp_dir(find_home()), port)
     described = [status.describe(info) for info in found.running]
@@ -133,13 +146,13 @@ def stop(
         ports = ", ".join(str(info.port) for info in found.running)
         raise ServiceError(f"services run on the ports {ports}; choose one with --port")
     info = found.running[0]
-    patience_s = info.drain_s + lifecycle.STOP_MARGIN_S
+    patience_s = info.drain_s + stopping.STOP_MARGIN_S
     if not force:
         typer.echo(
             f"stopping process {info.master_pid} on port {info.port}; live sessions get up to "
             f"{info.drain_s:.0f} s"
         )
-    alive = lifecycle.stop_service(info, force=force)
+    alive = stopping.stop_service(info, force=force)
     if alive:
         pids = ", ".join(map(str, alive))
         waited = "" if force else f" after {patience_s:.0f} s"
@@ -157,11 +170,14 @@ def clean(
     temp: Annotated[bool, typer.Option("--temp", help="Also left-over files in temp/.")] = False,
 ) -> None:
     """Remove log files, after listing them and asking. Files of a running service stay."""
-    from fast_vc_service import cleanup
+    from fast_vc_service.commands import clean as cleanup
 
     loaded = load(None, None)
     settings = loaded.settings
-    running = lifecycle.find_services(settings.temp_dir).running
+    services = find_services(settings.temp_dir)
+    if services.hidden:
+        raise status.hidden_services(services)
+    running = services.running
     folders = [settings.logs_dir]
     found = cleanup.log_files(settings.logs_dir, running)
     if outputs:
@@ -192,7 +208,7 @@ def version(as_json: AsJson = False) -> None:
     if not as_json:
         typer.echo(__version__)
         return
-    from fast_vc_service import about
+    from fast_vc_service.process import about
 
     print_json(about.describe())
 
@@ -213,7 +229,7 @@ def doctor(
     port, folders, devices and voices. Exit status 1: a problem stops the service.
     """
     loaded = load(profile, config, port=port, engine=engine, device=device, latency_ms=latency_ms)
-    from fast_vc_service import doctor as examination
+    from fast_vc_service.commands import doctor as examination
 
     raise typer.Exit(examination.run(loaded.settings, as_json=as_json))
 
@@ -223,6 +239,7 @@ def _not_running(port: int | None) -> typer.Exit:
     return typer.Exit(status.NOT_RUNNING)
 
 
-def _print_stale(found: lifecycle.FoundServices) -> None:
+def _print_stale(found: FoundServices) -> None:
     for stale in found.stale:
-        typer.echo(f"removed a stale info file, {stale.path}: {stale.reason}", err=True)
+        what = "ignored an info file that is none" if stale.held else "removed a stale info file"
+        typer.echo(f"{what}, {stale.path}: {stale.reason}", err=True)

@@ -30,9 +30,9 @@ def export(
     ] = False,
 ) -> None:
     """Copy a recorded session out: its audio, timeline and statistics."""
-    from fast_vc_service import session_tools
+    from fast_vc_service.commands.session_export import export as export_recording
 
-    made = session_tools.export(_outputs(), session_id, output_dir, as_folder=as_folder)
+    made = export_recording(_outputs(), session_id, output_dir, as_folder=as_folder)
     typer.echo(made)
 
 
@@ -44,9 +44,9 @@ def show(
     """Show what happened in a recorded session, event by event."""
     from rich.console import Console
 
-    from fast_vc_service import session_tools
+    from fast_vc_service.commands import session as tools
 
-    Console().print(session_tools.show(_outputs(), session_id, limit=limit or None))
+    Console().print(tools.show(_outputs(), session_id, limit=limit or None))
 
 
 @app.command()
@@ -58,18 +58,18 @@ def stats(
     ] = None,
 ) -> None:
     """Show a recorded session's latency, jitter and real-time factor."""
-    from fast_vc_service import session_tools
+    from fast_vc_service.commands import session as tools
 
-    found = session_tools.stats(_outputs(), session_id)
+    found = tools.stats(_outputs(), session_id)
     if plot is not None:
-        session_tools.plot_histograms(found, plot)
+        tools.plot_histograms(found, plot)
     if as_json:
         print_json(dict(found.figures))
         return
     import yaml
 
     typer.echo(yaml.safe_dump(dict(found.figures), sort_keys=False))
-    typer.echo(session_tools.histograms_as_text(found))
+    typer.echo(tools.histograms_as_text(found))
 
 
 def _outputs() -> Path:

@@ -21,13 +21,13 @@ VoiceName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the voic
 @app.command("list")
 def list_voices(as_json: AsJson = False) -> None:
     """List all voices: the clips of voices_dir, and those that were added, whoever owns them."""
-    from fast_vc_service import voice_tools
+    from fast_vc_service.commands import voices as tools
 
-    voices = voice_tools.describe(load(None, None).settings)
+    voices = tools.describe(load(None, None).settings)
     if as_json:
         print_json({"voices": voices})
     else:
-        typer.echo(voice_tools.as_text(voices))
+        typer.echo(tools.as_text(voices))
 
 
 @app.command("check")
@@ -39,13 +39,13 @@ def check_voices(
 
     Exit status 1: at least one makes none.
     """
-    from fast_vc_service import voice_tools
+    from fast_vc_service.commands import voices as tools
 
-    checks = voice_tools.check(load(None, None).settings, clips)
+    checks = tools.check(load(None, None).settings, clips)
     if as_json:
         print_json({"clips": checks})
     else:
-        typer.echo(voice_tools.checks_as_text(checks))
+        typer.echo(tools.checks_as_text(checks))
     raise typer.Exit(1 if any(check["problems"] for check in checks) else 0)
 
 
@@ -63,12 +63,10 @@ def add_voice(
     engine: Engine = None,
 ) -> None:
     """Make a voice of a clip; a running service has it at once."""
-    from fast_vc_service import voice_tools
+    from fast_vc_service.commands import voices as tools
 
     settings = load(None, None, engine=engine).settings
-    check = voice_tools.add(
-        settings, name, clip, consent=consent, description=description, owner=owner
-    )
+    check = tools.add(settings, name, clip, consent=consent, description=description, owner=owner)
     typer.echo(f"added {name}")
     for doubt in check["doubts"]:
         typer.echo(f"{name}: {doubt}", err=True)
@@ -77,14 +75,14 @@ def add_voice(
 @app.command("remove")
 def remove_voice(name: VoiceName, owner: Owner = None, yes: Yes = False) -> None:
     """Remove a voice that was added, with its clip. Clips of voices_dir stay."""
-    from fast_vc_service import voice_tools
+    from fast_vc_service.commands import voices as tools
 
     settings = load(None, None).settings
-    voice_tools.find_added(settings, name, owner)
+    tools.find_added(settings, name, owner)
     if not yes and not typer.confirm(f"Remove the voice {name!r} with its clip?"):
         typer.echo("nothing was removed", err=True)
         raise typer.Exit(1)
-    voice_tools.remove(settings, name, owner)
+    tools.remove(settings, name, owner)
     typer.echo(f"removed {name}")
 
 
@@ -97,9 +95,9 @@ def export_voice(
     owner: Owner = None,
 ) -> None:
     """Write a voice, its clip and description, into one file for another service."""
-    from fast_vc_service import voice_tools
+    from fast_vc_service.commands import voices as tools
 
-    typer.echo(voice_tools.export(load(None, None).settings, name, output, owner))
+    typer.echo(tools.export(load(None, None).settings, name, output, owner))
 
 
 @app.command("import")
@@ -110,7 +108,7 @@ def import_voice(
     engine: Engine = None,
 ) -> None:
     """Add a voice that another service exported; its clip is checked and made a voice anew."""
-    from fast_vc_service import voice_tools
+    from fast_vc_service.commands import voices as tools
 
     settings = load(None, None, engine=engine).settings
-    typer.echo(f"added {voice_tools.import_(settings, file, name, owner)}")
+    typer.echo(f"added {tools.import_(settings, file, name, owner)}")

@@ -8,10 +8,10 @@
 
 from fast_vc_service.client.client import VoiceClient
 from fast_vc_service.client.errors import VoiceServiceError
-from fast_vc_service.client.messages import (
+from fast_vc_service.client.messages import Notice
+from fast_vc_service.client.protocol_types import (
     GoingAway,
     MarkerReached,
-    Notice,
     Ready,
     SessionOptions,
     Updated,

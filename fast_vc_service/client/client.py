@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self, Unpack
-
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
 
 from fast_vc_service.audio.codecs import (
     CorruptAudioError,
@@ -19,29 +17,28 @@ from fast_vc_service.audio.codecs import (
     make_encoder,
 )
 from fast_vc_service.audio.opus import FRAME_MS
-from fast_vc_service.client.connection import open_connection, why_ended
+from fast_vc_service.client.connection import open_connection
 from fast_vc_service.client.errors import (
-    CLIENT_TIMEOUT,
-    CONNECTION_LOST,
     OPUS_UNAVAILABLE,
     PROTOCOL_ERROR,
     VoiceServiceError,
 )
+from fast_vc_service.client.input import InputTrack
+from fast_vc_service.client.live_connection import LiveConnection
 from fast_vc_service.client.messages import (
     Complete,
-    Dialect,
     Failed,
     Notice,
-    Ready,
-    SessionOptions,
     end_message,
     first_message,
     parse,
 )
 from fast_vc_service.client.output import OutputTrack
-from fast_vc_service.client.records import VoiceChoice
+from fast_vc_service.client.protocol_types import Ready, SessionOptions
 from fast_vc_service.client.timeline import Timeline, now
 from fast_vc_service.contract import FloatArray
+from fast_vc_service.protocol.members import Dialect
+from fast_vc_service.protocol.voice_choice import JsonVoice
 
 DEFAULT_URL = "ws://localhost:8042/ws"
 DEFAULT_RATE_HZ = 16_000
@@ -92,6 +89,8 @@ class VoiceClient:
         ready: The server's hello; None in the simple dialect and before entering.
         stats: Statistics of the server's last message; None until then, empty in the simple
             dialect.
+        source_f0_hz: Register of the speaker (median F0) as that message tells it, for the next
+            session's option of this name; None until then, and while too little was said.
 
     Raises:
         ValueError: An option is out of range here, or unknown to the dialect.
@@ -111,41 +110,42 @@ class VoiceClient:
         **options: Unpack[SessionOptions],
     ) -> None:
         self.ready: Ready | None = None
-        self.stats: Mapping[str, Any] | None = None
-        self._url = url
+        self._complete: Complete | None = None
         self._dialect: Dialect = dialect
         self._hello = first_message(dialect, options)
-        self._tls = tls
+        self._open = functools.partial(open_connection, url, timeout_s=answer_timeout_s, tls=tls)
+        self._answer_timeout_s = answer_timeout_s
         self._timeline = timeline
         self._on_notice = on_notice
-        self._answer_timeout_s = answer_timeout_s
 
-        self._rate_in = options.get("sample_rate", DEFAULT_RATE_HZ)
-        self._rate_out = options.get("sample_rate_out", DEFAULT_RATE_HZ)
-        self._trimmed = options.get("trim_delay", True)
-        encoding_in = options.get("encoding", "PCM")
-        self._encoding_out = options.get("encoding_out", "PCM")
+        rate_in = options.get("sample_rate", DEFAULT_RATE_HZ)
+        rate_out = options.get("sample_rate_out", DEFAULT_RATE_HZ)
+        encodings = options.get("encoding", "PCM"), options.get("encoding_out", "PCM")
         try:
-            self._encoder = make_encoder(
-                encoding_in, self._rate_in, bitrate, options.get("opus_frame_duration", FRAME_MS)
+            encoder = make_encoder(
+                encodings[0], rate_in, bitrate, options.get("opus_frame_duration", FRAME_MS)
             )
-            self._track = self._make_track(pre_skip_samples=0)
+            decoder = make_decoder(encodings[1], rate_out)
         except OpusUnavailableError as error:
             raise VoiceServiceError(OPUS_UNAVAILABLE, str(error)) from error
-        self._opus_in = encoding_in == "OPUS"
+        self._input = InputTrack(encoder, rate_in)
+        self._output = OutputTrack(
+            decoder, rate_out, lead_samples=self._input.lead_samples(rate_out)
+        )
+        self._cuts_padding = options.get("trim_delay", True) and "OPUS" in encodings
 
-        self._given_samples = 0
-        self._sent_samples = 0
-        self._sending = False
         self._ended = False
-        self._refusal: Failed | None = None
-        self._failure: VoiceServiceError | None = None
         self._answered = asyncio.Event()
-        self._heard_s = 0.0
         self._items: asyncio.Queue[FloatArray | Notice | None] = asyncio.Queue()
-        self._connection: ClientConnection | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._live: LiveConnection | None = None
+
+    @property
+    def stats(self) -> Mapping[str, Any] | None:  # noqa: D102 (an attribute, told above)
+        return None if self._complete is None else self._complete.stats
+
+    @property
+    def source_f0_hz(self) -> float | None:  # noqa: D102 (an attribute, told above)
+        return None if self._complete is None else self._complete.source_f0_hz
 
     # ------------------------------------------------------------- life cycle
 
@@ -155,21 +155,21 @@ class VoiceClient:
         Raises:
             VoiceServiceError: The service cannot be reached, or refuses.
         """
-        connection = await open_connection(
-            self._url, timeout_s=self._answer_timeout_s, tls=self._tls
+        self._live = live = LiveConnection(
+            await self._open(),
+            take=self._take,
+            is_owed=self._is_owed,
+            on_end=self._wake_all,
+            answer_timeout_s=self._answer_timeout_s,
         )
-        self._connection = connection
-        self._heard_s = now()
-        self._reader = asyncio.create_task(self._read(connection))
-        self._watch = asyncio.create_task(self._watch_over(connection))
         try:
-            await self._transmit(self._hello)
+            await live.send(self._hello)
             if self._dialect == "standard":
                 await self._answered.wait()
                 if self.ready is None:
-                    raise await self._reason()
+                    raise await live.why_over()
         except BaseException:
-            await self._close(connection)
+            await live.close()
             raise
         return self
 
@@ -180,8 +180,8 @@ class VoiceClient:
         trace: TracebackType | None,
     ) -> None:
         """Close the connection; input that is not converted yet is discarded by the server."""
-        if self._connection is not None:
-            await self._close(self._connection)
+        if self._live is not None:
+            await self._live.close()
 
     # ------------------------------------------------------------------ input
 
@@ -200,8 +200,32 @@ class VoiceClient:
         """
         if self._ended:
             raise RuntimeError("send() after end(); open a new session")
-        self._given_samples += len(samples)
-        await self._send_audio(self._encoder.encode(samples), due_s)
+        await self._send_audio(self._input.encode(samples), due_s)
+
+    async def flush(self) -> None:
+        """Send silence, so that the output of all that was sent so far comes without more input.
+
+        For push to talk: the service converts whole blocks and looks ahead, so the end of the last
+        word stays with it until as much audio follows as its latency. The silence is input like
+        any other, the output is longer by it, and the session goes on.
+
+        Raises:
+            ValueError: In the simple dialect, whose server does not tell its latency.
+            VoiceServiceError: The session has failed, or the server does not tell its latency.
+            RuntimeError: After :meth:`end`.
+        """
+        if self._dialect == "simple":
+            raise ValueError(
+                "flush: the simple dialect does not tell the latency; use the standard"
+            )
+        latency_ms = None if self.ready is None else self.ready.latency_ms
+        if latency_ms is None:
+            raise VoiceServiceError(
+                PROTOCOL_ERROR,
+                "the server does not tell its latency",
+                {"expected": "latency_ms in ready", "hint": "send silence with send() instead"},
+            )
+        await self.send(self._input.silence(latency_ms))
 
     async def marker(self, marker_id: str | int) -> None:
         """Ask to be told when the output has reached this place of the input.
@@ -213,7 +237,7 @@ class VoiceClient:
         await self._send_control("marker", id=marker_id)
 
     async def update(
-        self, *, voice: VoiceChoice | None = None, pitch_shift: float | None = None
+        self, *, voice: JsonVoice | None = None, pitch_shift: float | None = None
     ) -> None:
         """Change voice (a name or a blend) or pitch shift (semitones) from this place of the input.
 
@@ -240,11 +264,9 @@ class VoiceClient:
         if self._ended:
             return
         self._ended = True
-        if self._trimmed and (self._opus_in or self._encoding_out == "OPUS"):
-            # floor(n * out / in + 1/2), what the server makes of n samples
-            doubled = 2 * self._given_samples * self._rate_out + self._rate_in
-            self._track.cut_at(doubled // (2 * self._rate_in))
-        await self._send_audio(self._encoder.flush(), due_s)
+        if self._cuts_padding:
+            self._output.cut_at(self._input.converted_samples(self._output.sample_rate))
+        await self._send_audio(self._input.flush(), due_s)
         await self._transmit(end_message(self._dialect))
 
     # ----------------------------------------------------------------- output
@@ -261,18 +283,20 @@ class VoiceClient:
             elif self._on_notice is not None:
                 self._on_notice(item)
         self._items.put_nowait(None)
-        if self._failure is not None:
-            raise self._failure
-        if self.stats is None and self._reader is not None:
-            await self._reader
+        if self._live is None:
+            return
+        if self._live.failure is not None:
+            raise self._live.failure
+        if self.stats is None:
+            await self._live.read_to_end()
 
     # ---------------------------------------------------------------- sending
 
     async def _send_audio(self, payloads: list[bytes], due_s: float | None) -> None:
         for payload in payloads:
-            self._sent_samples += self._encoder.packet_samples or len(payload) // 2
+            self._input.count(payload)
             if self._timeline is not None:
-                self._timeline.add_send(self._sent_ms, due_s=due_s, actual_s=now())
+                self._timeline.add_send(self._input.sent_ms, due_s=due_s, actual_s=now())
             await self._transmit(payload)
 
     async def _send_control(self, kind: str, **members: object) -> None:
@@ -281,119 +305,56 @@ class VoiceClient:
         await self._transmit(json.dumps({"type": kind, **members}))
 
     async def _transmit(self, message: str | bytes) -> None:
-        if self._connection is None:
+        if self._live is None:
             raise RuntimeError("the session is not open; use `async with`")
-        if self._failure is not None:
-            raise self._failure
-        self._sending = True
-        try:
-            await self._connection.send(message)
-        except ConnectionClosed:
-            raise await self._reason() from None
-        finally:
-            self._sending = False
-
-    async def _reason(self) -> VoiceServiceError:
-        """Return why the session is over, once all that the server said has been read."""
-        if self._reader is not None:
-            await asyncio.wait({self._reader})
-        return self._failure or VoiceServiceError(
-            CONNECTION_LOST, "the server ended the session before the client did"
-        )
+        await self._live.send(message)
 
     # ---------------------------------------------------------------- reading
 
-    async def _read(self, connection: ClientConnection) -> None:
-        try:
-            while True:
-                message = await connection.recv()
-                self._heard_s = now()
-                if isinstance(message, bytes):
-                    self._take_audio(message)
-                else:
-                    self._take_text(message)
-        except ConnectionClosed as closed:
-            if self._failure is None and self.stats is None:
-                self._failure = why_ended(closed, self._refusal)
-        except VoiceServiceError as error:
-            self._failure = error
-            connection.transport.abort()
-        finally:
-            self._answered.set()
-            self._items.put_nowait(None)
+    def _take(self, live: LiveConnection, message: str | bytes) -> None:
+        if isinstance(message, bytes):
+            self._take_audio(live, message)
+        else:
+            self._take_text(live, message)
 
-    def _take_audio(self, payload: bytes) -> None:
+    def _take_audio(self, live: LiveConnection, payload: bytes) -> None:
         try:
-            samples = self._track.decode(payload)
+            samples = self._output.decode(payload)
         except CorruptAudioError as error:
             raise VoiceServiceError(
                 PROTOCOL_ERROR, f"the server sent bad audio: {error}"
             ) from error
         if self._timeline is not None:
-            self._timeline.add_recv(self._track.received_ms, self._heard_s)
+            self._timeline.add_recv(self._output.received_ms, live.heard_s)
         if len(samples):
             self._items.put_nowait(samples)
 
-    def _take_text(self, text: str) -> None:
+    def _take_text(self, live: LiveConnection, text: str) -> None:
         message = parse(text)
         if isinstance(message, Ready):
             self.ready = message
-            self._track = self._make_track(message.opus_pre_skip_samples)
+            self._output.skip_first(message.opus_pre_skip_samples)
             self._answered.set()
         elif isinstance(message, Complete):
-            self.stats = message.stats
+            self._complete = message
+            live.complete = True
         elif isinstance(message, Failed):
-            self._refusal = message
+            live.refusal = message
         elif message is not None:
             self._items.put_nowait(message)
 
-    def _make_track(self, pre_skip_samples: int) -> OutputTrack:
-        return OutputTrack(
-            make_decoder(self._encoding_out, self._rate_out),
-            self._rate_out,
-            pre_skip_samples=pre_skip_samples,
-            lead_samples=self._encoder.pre_skip_samples * self._rate_out // self._rate_in,
-        )
-
-    # ----------------------------------------------------------------- ending
-
-    async def _watch_over(self, connection: ClientConnection) -> None:
-        """Give up when the server owes an answer and shows no sign of life."""
-        while True:
-            await asyncio.sleep(min(1.0, self._answer_timeout_s / 4))
-            if not self._is_owed():
-                self._heard_s = now()
-            elif now() - self._heard_s > self._answer_timeout_s:
-                break
-        if self._refusal is None:
-            self._failure = VoiceServiceError(
-                CLIENT_TIMEOUT,
-                f"the server said nothing for {self._answer_timeout_s:g} s",
-                {"hint": "the service hangs or the network is gone; `fast-vc status` tells more"},
-            )
-        connection.transport.abort()
-
     def _is_owed(self) -> bool:
-        if self.stats is not None:
-            return False
-        if self._sending or self._ended or self._refusal is not None:
+        if self._ended:
             return True
         if self._dialect == "simple":
             return False
         if self.ready is None:
             return True
         latency_ms = self.ready.latency_ms
-        outstanding_ms = self._sent_ms - self._track.received_ms
+        outstanding_ms = self._input.sent_ms - self._output.received_ms
         return latency_ms is not None and outstanding_ms > latency_ms + _OWED_MARGIN_MS
 
-    @property
-    def _sent_ms(self) -> float:
-        return self._sent_samples * 1e3 / self._rate_in
-
-    async def _close(self, connection: ClientConnection) -> None:
-        # The reader goes on meanwhile: unread output would keep the close handshake waiting.
-        await connection.close()
-        for task in (self._watch, self._reader):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait({task})
+    def _wake_all(self) -> None:
+        """Let nobody wait for what will not come."""
+        self._answered.set()
+        self._items.put_nowait(None)

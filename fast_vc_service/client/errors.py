@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fast_vc_service.protocol.codes import ErrorCode
+
 CLIENT_TIMEOUT = "CLIENT_TIMEOUT"
 """The server stayed silent for too long."""
 
@@ -19,18 +21,7 @@ OPUS_UNAVAILABLE = "OPUS_UNAVAILABLE"
 PROTOCOL_ERROR = "PROTOCOL_ERROR"
 """The server said something that is not in the protocol."""
 
-CODE_OF_CLOSE = {
-    4400: "INVALID_CONFIG",
-    4401: "AUTH_FAILED",
-    4404: "UNKNOWN_VOICE",
-    4408: "TIMEOUT",
-    4410: "SESSION_LIMIT",
-    4413: "SLOW_READER",
-    4415: "INVALID_AUDIO",
-    4429: "BUSY",
-    1011: "INTERNAL_ERROR",
-    1012: "GOING_AWAY",
-}
+CODE_OF_CLOSE = {code.close_code: code.value for code in ErrorCode}
 """Error code by WebSocket close code: all that the simple dialect has of one."""
 
 

@@ -11,8 +11,9 @@ import typer
 
 from fast_vc_service.audio.opus import FRAME_DURATIONS_MS, FRAME_MS
 from fast_vc_service.client.client import DEFAULT_BITRATE, DEFAULT_RATE_HZ, DEFAULT_URL
-from fast_vc_service.client.messages import Dialect, SessionOptions
+from fast_vc_service.client.protocol_types import SessionOptions
 from fast_vc_service.client.run import Plan
+from fast_vc_service.protocol.members import Dialect
 
 DEFAULT_SOURCE = "wavs/sources/low-pitched-male-24k.wav"
 """Relative to the checkout."""
@@ -88,6 +89,10 @@ CaFile = Annotated[
         help="Certificate (PEM) to trust with wss://, such as a self-signed one.", metavar="FILE"
     ),
 ]
+
+
+FULL_BAND_RATE_HZ = 24_000
+"""Hz at which all that the default engine makes is heard."""
 
 
 def make_plan(

@@ -51,9 +51,17 @@ class PlayoutBuffer:
             self._waiting += len(samples)
 
     def end(self) -> None:
-        """Say that nothing more comes: what is there is played, however little."""
+        """Say that nothing more follows: all is played, however little, and running dry is right.
+
+        What is still on its way may be pushed after it.
+        """
         with self._lock:
             self._ended = True
+
+    def resume(self) -> None:
+        """Say that more follows after all, as at the beginning."""
+        with self._lock:
+            self._ended = False
 
     def pull(self, count: int) -> FloatArray:
         """Return ``[count]`` samples; silence where there are none."""

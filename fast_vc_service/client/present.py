@@ -15,7 +15,7 @@ from rich.table import Table
 
 from fast_vc_service.audio.files import AudioFileError, write_audio
 from fast_vc_service.client.errors import VoiceServiceError
-from fast_vc_service.client.run import Outcome, Plan, load_clip, run_clip
+from fast_vc_service.client.run import Outcome, Plan, load_clip, run_clip, with_register
 
 
 def run_and_present(plan: Plan, source: Path, output_dir: Path | None) -> int:
@@ -33,6 +33,7 @@ def run_and_present(plan: Plan, source: Path, output_dir: Path | None) -> int:
     tell = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         clip = load_clip(source, plan.sample_rate)
+        plan = with_register(plan, clip)
         with _progress(tell) as bar:
             task = bar.add_task("sent", total=len(clip) / plan.sample_rate)
             outcome = asyncio.run(

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fast_vc_service.client.from_json import FromJson
-
-VoiceChoice = str | Mapping[str, float]
-"""A voice's name, or a blend: names with their weights."""
+from fast_vc_service.protocol.voice_choice import JsonVoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class Job(FromJson):
     id: str
     state: JobState
     progress: float
-    voice: VoiceChoice
+    voice: JsonVoice
     pitch_shift: float
     format: str
     filename: str

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 
+from fast_vc_service.audio.f0 import median_f0_hz
 from fast_vc_service.audio.files import read_audio, write_audio
 from fast_vc_service.audio.resample import resample
+from fast_vc_service.client.both_ways import both_ways
 from fast_vc_service.client.client import (
     ANSWER_TIMEOUT_S,
     DEFAULT_BITRATE,
@@ -21,11 +23,13 @@ from fast_vc_service.client.client import (
     VoiceClient,
 )
 from fast_vc_service.client.errors import CLIENT_TIMEOUT, VoiceServiceError
-from fast_vc_service.client.messages import Dialect, Notice, Ready, SessionOptions, Warned
+from fast_vc_service.client.messages import Notice
 from fast_vc_service.client.pacing import Pacer
+from fast_vc_service.client.protocol_types import Ready, SessionOptions, Warned
 from fast_vc_service.client.statistics import statistics
 from fast_vc_service.client.timeline import Timeline
 from fast_vc_service.contract import FloatArray
+from fast_vc_service.protocol.members import Dialect
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,22 @@ def load_clip(path: Path, sample_rate: int) -> FloatArray:
     return audio if rate == sample_rate else resample(audio, rate, sample_rate)
 
 
+def with_register(plan: Plan, clip: FloatArray) -> Plan:
+    """Return ``plan`` with the register of the speaker in ``clip`` ``[n]`` among its options.
+
+    Who sends a whole recording as fast as it is read can tell the service beforehand what a live
+    session has to learn. A plan in real time stays as it is: it stands in for a microphone.
+    """
+    if plan.real_time or "source_f0_hz" in plan.options:
+        return plan
+    known_f0_hz = median_f0_hz([clip], plan.sample_rate)
+    if known_f0_hz is None:
+        return plan
+    options = plan.options.copy()
+    options["source_f0_hz"] = known_f0_hz
+    return replace(plan, options=options)
+
+
 async def run_clip(
     clip: FloatArray,
     plan: Plan,
@@ -182,7 +202,8 @@ def convert_file_over_ws(
         VoiceServiceError: The session failed; nothing was written.
     """
     plan = Plan(url=url, real_time=False, options=options)
-    outcome = asyncio.run(run_clip(load_clip(Path(source), plan.sample_rate), plan))
+    clip = load_clip(Path(source), plan.sample_rate)
+    outcome = asyncio.run(run_clip(clip, with_register(plan, clip)))
     if outcome.error is not None:
         raise outcome.error
     write_audio(output, outcome.output, plan.sample_rate_out)
@@ -216,20 +237,9 @@ async def _converse(
 
     async with client:
         outcome.ready = client.ready
-        tasks = [
-            asyncio.create_task(_send_all(client, clip, plan, on_sent)),
-            asyncio.create_task(receive()),
-        ]
         try:
-            await asyncio.gather(*tasks)
-        except VoiceServiceError:
-            # What was converted before is still to be taken.
-            await asyncio.wait(tasks)
-            raise
+            await both_ways(_send_all(client, clip, plan, on_sent), receive())
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             outcome.stats = client.stats
 
 

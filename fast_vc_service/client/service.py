@@ -17,7 +17,8 @@ import httpx2
 
 from fast_vc_service.client.errors import PROTOCOL_ERROR, VoiceServiceError
 from fast_vc_service.client.http import HttpConnection
-from fast_vc_service.client.records import BrowserToken, Job, VoiceChoice, VoiceInfo
+from fast_vc_service.client.records import BrowserToken, Job, VoiceInfo
+from fast_vc_service.protocol.voice_choice import JsonVoice
 
 DEFAULT_SERVICE_URL = "http://localhost:8042"
 ANSWER_TIMEOUT_S = 300.0
@@ -122,7 +123,7 @@ class ServiceClient:
         source: str | Path,
         output: str | Path,
         *,
-        voice: VoiceChoice | None = None,
+        voice: JsonVoice | None = None,
         pitch_shift: float = 0.0,
     ) -> None:
         """Convert a file; the result has its rate and its duration.
@@ -139,7 +140,7 @@ class ServiceClient:
             VoiceServiceError: Refused, or broken off; nothing was written.
         """
         output = Path(output)
-        fields = _wish(voice, pitch_shift, output.suffix.lower().removeprefix("."))
+        fields = _form_fields(voice, pitch_shift, output.suffix.lower().removeprefix("."))
         with _opened(source) as upload:
             request = {"data": fields, "files": {"file": upload}}
             async with self._http.answer("POST", "/convert", **request) as answer:
@@ -149,12 +150,12 @@ class ServiceClient:
         self,
         source: str | Path,
         *,
-        voice: VoiceChoice | None = None,
+        voice: JsonVoice | None = None,
         pitch_shift: float = 0.0,
         file_format: str = "wav",
     ) -> Job:
         """Have a long file converted when its turn comes; arguments as of :meth:`convert_file`."""
-        fields = _wish(voice, pitch_shift, file_format)
+        fields = _form_fields(voice, pitch_shift, file_format)
         with _opened(source) as upload:
             content = await self._http.json("POST", "/jobs", data=fields, files={"file": upload})
         return _made(Job, content)
@@ -224,7 +225,7 @@ def _path(*parts: str) -> str:
     return "/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def _wish(voice: VoiceChoice | None, pitch_shift: float, file_format: str) -> dict[str, str]:
+def _form_fields(voice: JsonVoice | None, pitch_shift: float, file_format: str) -> dict[str, str]:
     if file_format not in FORMATS:
         raise ValueError(f"format: expected one of {', '.join(FORMATS)}; got {file_format!r}")
     fields = {"pitch_shift": str(pitch_shift), "format": file_format}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from fast_vc_service.client.summary import describe
 from fast_vc_service.client.timeline import Timeline, TimelineEntry
-from fast_vc_service.summary import describe
 
 SIGNIFICANT_DELAY_MS = 10.0
 """A send that is later than this is significantly late."""
@@ -112,14 +112,19 @@ def latency_statistics(chunks: Sequence[ChunkLatency]) -> dict[str, Any]:
     }
 
 
+def send_delays_ms(sends: Iterable[TimelineEntry]) -> list[float]:
+    """Return how much later than due each send went out; meaningless without a clock."""
+    return [
+        (entry.actual_timestamp - entry.timestamp) * 1e3
+        for entry in sends
+        if entry.actual_timestamp is not None
+    ]
+
+
 def _send_timing(
     sends: Sequence[TimelineEntry], chunk_ms: float, real_time: bool
 ) -> dict[str, Any]:
-    delays_ms = [
-        (entry.actual_timestamp - entry.timestamp) * 1e3
-        for entry in sends
-        if real_time and entry.actual_timestamp is not None
-    ]
+    delays_ms = send_delays_ms(sends) if real_time else []
     late = [delay_ms > SIGNIFICANT_DELAY_MS for delay_ms in delays_ms]
     stats = _in_ms(delays_ms)
     std_ms = stats["std_ms"]

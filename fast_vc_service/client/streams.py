@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Unpack
 
 from fast_vc_service.client.client import DEFAULT_URL, VoiceClient
-from fast_vc_service.client.messages import SessionOptions
+from fast_vc_service.client.protocol_types import SessionOptions
 from fast_vc_service.client.sync import LoopThread
 from fast_vc_service.contract import FloatArray
 

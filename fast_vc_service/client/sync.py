@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from fast_vc_service.client.client import DEFAULT_URL, VoiceClient
-from fast_vc_service.client.messages import Ready
-from fast_vc_service.client.records import VoiceChoice
+from fast_vc_service.client.protocol_types import Ready
 from fast_vc_service.contract import FloatArray
+from fast_vc_service.protocol.voice_choice import JsonVoice
 
 Result = TypeVar("Result")
 
@@ -78,6 +78,11 @@ class SyncVoiceClient:
         """Statistics of the server's last message; None until then."""
         return self._client.stats
 
+    @property
+    def source_f0_hz(self) -> float | None:
+        """Register of the speaker for the next session; see there."""
+        return self._client.source_f0_hz
+
     def __enter__(self) -> Self:
         """Connect and open the session."""
         self._loop.__enter__()
@@ -104,11 +109,15 @@ class SyncVoiceClient:
         """Send mono audio ``[n]`` within [-1, 1]; waits while the server reads slower than this."""
         self._loop.run(self._client.send(samples))
 
+    def flush(self) -> None:
+        """Send silence, so that the output of all that was sent so far comes; see there."""
+        self._loop.run(self._client.flush())
+
     def marker(self, marker_id: str | int) -> None:
         """Ask to be told when the output has reached this place of the input."""
         self._loop.run(self._client.marker(marker_id))
 
-    def update(self, *, voice: VoiceChoice | None = None, pitch_shift: float | None = None) -> None:
+    def update(self, *, voice: JsonVoice | None = None, pitch_shift: float | None = None) -> None:
         """Change the voice or the pitch shift (semitones) from this place of the input on."""
         self._loop.run(self._client.update(voice=voice, pitch_shift=pitch_shift))
 

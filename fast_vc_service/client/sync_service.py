@@ -8,9 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from fast_vc_service.client.records import BrowserToken, Job, VoiceChoice, VoiceInfo
+from fast_vc_service.client.records import BrowserToken, Job, VoiceInfo
 from fast_vc_service.client.service import DEFAULT_SERVICE_URL, POLL_S, ServiceClient, ended
 from fast_vc_service.client.sync import LoopThread
+from fast_vc_service.protocol.voice_choice import JsonVoice
 
 Result = TypeVar("Result")
 
@@ -77,7 +78,7 @@ class SyncServiceClient:
         source: str | Path,
         output: str | Path,
         *,
-        voice: VoiceChoice | None = None,
+        voice: JsonVoice | None = None,
         pitch_shift: float = 0.0,
     ) -> None:
         """Convert a file; the result has its rate and its duration."""
@@ -87,7 +88,7 @@ class SyncServiceClient:
         self,
         source: str | Path,
         *,
-        voice: VoiceChoice | None = None,
+        voice: JsonVoice | None = None,
         pitch_shift: float = 0.0,
         file_format: str = "wav",
     ) -> Job:

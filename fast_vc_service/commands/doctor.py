@@ -7,60 +7,33 @@ import os
 import platform
 import resource
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
 import psutil
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fast_vc_service.about import devices
 from fast_vc_service.audio.opus import opus_available
-from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, Voice
-from fast_vc_service.engine.build import Engine, cores, engine_of
-from fast_vc_service.engine.capacity import probe_speech
-from fast_vc_service.engine.families import latency_of
-from fast_vc_service.engine.stream import Stream, convert_offline
+from fast_vc_service.commands.check import Check
+from fast_vc_service.commands.check_engine import check_engine
+from fast_vc_service.commands.voices import catalogue_of
+from fast_vc_service.engine.build import cores, engine_of
+from fast_vc_service.engine.families import family_of
 from fast_vc_service.errors import ServiceError, UserError
-from fast_vc_service.lifecycle import bind_socket, find_services, is_loopback
+from fast_vc_service.process.about import devices
+from fast_vc_service.process.address import bind_socket, is_loopback
+from fast_vc_service.process.interpreter import limit_torch_threads
+from fast_vc_service.process.service_info import find_services
 from fast_vc_service.settings import Settings
+from fast_vc_service.voices.catalogue import VoiceCatalogue
 
-Verdict = Literal["ok", "warning", "problem"]
-
-PROBE_S = 4.0
-CHUNK_SAMPLES = 317
-"""An odd 20 ms at 16 kHz: chunk borders that never meet block borders."""
-
-DIFFERENCE_LIMIT = 1e-6
-COMFORTABLE_RTF = 0.75
 MIN_FREE_BYTES = 1 << 30
 SPARE_FILES = 64
 
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing looked at.
-
-    Attributes:
-        name: What.
-        verdict: A ``problem`` stops the service; a ``warning`` does not.
-        finding: What was found.
-        advice: What to do about it; empty when all is well.
-        values: The measured figures, units in their names.
-    """
-
-    name: str
-    verdict: Verdict
-    finding: str
-    advice: str = ""
-    values: dict[str, Any] = field(default_factory=dict)
 
 
 def run(settings: Settings, *, as_json: bool = False) -> int:
@@ -69,6 +42,7 @@ def run(settings: Settings, *, as_json: bool = False) -> int:
     Returns:
         Exit status: 1 when a problem stops the service.
     """
+    limit_torch_threads(family_of(settings.engine).torch_threads)
     checks = list(examine(settings))
     problems = sum(check.verdict == "problem" for check in checks)
     if as_json:
@@ -93,10 +67,11 @@ def examine(settings: Settings) -> Iterator[Check]:
     except (ValueError, UserError) as error:
         yield Check("engine", "problem", str(error), "Correct the setting named here.")
         return
-    voices = check_voices(settings, engine)
-    yield voices
-    if voices.verdict != "problem":
-        yield from check_engine(engine)
+    voices = catalogue_of(settings, engine.converter)
+    found = check_voices(settings, voices)
+    yield found
+    if found.verdict != "problem":
+        yield from check_engine(engine, voices.get(voices.default))
 
 
 def check_machine() -> Check:
@@ -203,12 +178,12 @@ def check_folders(settings: Settings) -> Iterator[Check]:
         yield Check("folders", "ok", f"{', '.join(needed)} can be written")
 
 
-def check_voices(settings: Settings, engine: Engine) -> Check:
+def check_voices(settings: Settings, catalogue: VoiceCatalogue) -> Check:
     """List the voices and make the default one."""
-    names = engine.voices.names()
+    names = catalogue.names()
     values = {"voices": names, "default_voice": settings.default_voice}
     try:
-        engine.voices.get(settings.default_voice)
+        catalogue.get(catalogue.default)
     except (LookupError, ValueError) as error:
         return Check(
             "voices",
@@ -220,92 +195,6 @@ def check_voices(settings: Settings, engine: Engine) -> Check:
         )
     finding = f"{len(names)}: {', '.join(names)} (default {settings.default_voice})"
     return Check("voices", "ok", finding, values=values)
-
-
-def check_engine(engine: Engine) -> Iterator[Check]:
-    """Warm the engine up and measure its delay, its speed and whether streaming changes audio."""
-    converter = engine.converter
-    latency_ms = latency_of(converter)
-    block_ms = 1e3 * converter.block / SAMPLE_RATE_IN
-    yield Check(
-        "delay",
-        "ok",
-        f"{latency_ms:.0f} ms from a sample's arrival to its answer "
-        f"(block {block_ms:.0f} ms + delay {latency_ms - block_ms:.0f} ms), computing not counted",
-        values={
-            "latency_ms": latency_ms,
-            "block_ms": block_ms,
-            "delay_ms": latency_ms - block_ms,
-        },
-    )
-    yield _check_speed(engine)
-    yield _check_streaming(converter, engine.voices.get(engine.voices.default))
-
-
-def _check_speed(engine: Engine) -> Check:
-    started = time.perf_counter()
-    try:
-        measured = engine.warm_up()
-    finally:
-        engine.stop()
-    warm_up_s = time.perf_counter() - started
-    capacity = max(measured, key=lambda device: device.rtf)
-    # An overridden max_sessions says nothing about what the machine carries.
-    sessions = sum(device.sessions for device in measured)
-    finding = (
-        f"RTF {capacity.rtf:.2f} (p95 of a step over {capacity.batch}); "
-        f"about {sessions} live sessions fit; warm-up takes {warm_up_s:.1f} s"
-    )
-    values = {
-        "real_time_factor_p95": capacity.rtf,
-        "step_p95_ms": capacity.step_s * 1e3,
-        "batch": capacity.batch,
-        "sessions": sessions,
-        "warm_up_s": warm_up_s,
-    }
-    slower = "Set a greater latency_ms, stop other programs, or use a faster machine."
-    if capacity.rtf >= 1:
-        return Check("speed", "problem", f"does not keep up: {finding}", slower, values)
-    if capacity.rtf > COMFORTABLE_RTF:
-        return Check("speed", "warning", f"keeps up barely: {finding}", slower, values)
-    return Check("speed", "ok", f"keeps up: {finding}", values=values)
-
-
-def _check_streaming(converter: Converter, voice: Voice) -> Check:
-    audio = probe_speech(PROBE_S, SAMPLE_RATE_IN)
-    whole = convert_offline(converter, voice, audio, SAMPLE_RATE_IN, SAMPLE_RATE_IN)
-    streamed = stream_in_chunks(converter, voice, audio)
-    same_length = len(whole) == len(streamed) == len(audio)
-    difference = float(np.abs(whole - streamed).max()) if same_length else float("inf")
-    finding = f"largest difference of streamed and whole audio: {difference:.1e}"
-    if difference > DIFFERENCE_LIMIT:
-        return Check(
-            "streaming",
-            "problem",
-            finding,
-            "This is a fault of the service or of a library: please report it with `fast-vc "
-            "version --json`.",
-            {"max_difference": difference if same_length else None},
-        )
-    return Check("streaming", "ok", finding, values={"max_difference": difference})
-
-
-def stream_in_chunks(converter: Converter, voice: Voice, audio: FloatArray) -> FloatArray:
-    """Convert ``[n]`` at 16 kHz as a live session would, in small uneven chunks."""
-    stream = Stream(converter, rate_in=SAMPLE_RATE_IN, rate_out=SAMPLE_RATE_IN)
-    state = converter.new_state(voice)
-    pieces = [np.zeros(0, np.float32)]
-
-    def drain() -> None:
-        while (block := stream.take_block()) is not None:
-            pieces.append(stream.accept(converter.step(block[None], [state])[0]))
-
-    for start in range(0, len(audio), CHUNK_SAMPLES):
-        stream.push(audio[start : start + CHUNK_SAMPLES])
-        drain()
-    stream.end()
-    drain()
-    return np.concatenate(pieces)
 
 
 def _writable(path: Path) -> bool:

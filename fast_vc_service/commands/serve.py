@@ -7,8 +7,8 @@ been promised to anybody yet. So ``fast-vc stop`` works while torch is still bei
 from __future__ import annotations
 
 import difflib
+import functools
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -16,18 +16,21 @@ from types import FrameType
 
 from loguru import logger
 
-from fast_vc_service import logs
 from fast_vc_service.errors import ServiceError, SettingsError, UserError
-from fast_vc_service.lifecycle import (
+from fast_vc_service.process import logs
+from fast_vc_service.process.address import bind_socket, is_loopback, service_url
+from fast_vc_service.process.disk import check_writable
+from fast_vc_service.process.service_info import (
     ServiceInfo,
     ServiceInfoFile,
-    bind_socket,
     find_services,
-    is_loopback,
-    service_url,
     this_process,
 )
+from fast_vc_service.process.signals import on_end
 from fast_vc_service.settings import LoadedSettings, Settings
+
+LONG_KEY_CHARS = 16
+"""Shorter keys are taken, with a warning."""
 
 
 def serve(loaded: LoadedSettings) -> int:
@@ -40,6 +43,7 @@ def serve(loaded: LoadedSettings) -> int:
     check(loaded)
     settings = loaded.settings
     refuse_second(settings)
+    check_folders(settings)
     sock = bind_socket(settings.host, settings.port)
     port = int(sock.getsockname()[1])
     info = ServiceInfoFile(settings.temp_dir, describe(loaded, port))
@@ -97,6 +101,22 @@ def check(loaded: LoadedSettings) -> None:
         )
 
 
+def check_folders(settings: Settings) -> None:
+    """Refuse folders that cannot be written to, before anybody can connect.
+
+    What fails to be written there later stops nothing.
+
+    Raises:
+        SettingsError: It names the setting.
+    """
+    recordings = ("outputs_dir",) if settings.record else ()
+    for name in ("temp_dir", "logs_dir", "data_dir", *recordings):
+        try:
+            check_writable(getattr(settings, name))
+        except OSError as error:
+            raise SettingsError(f"{name}: expected a folder to write to, got: {error}") from error
+
+
 def refuse_second(settings: Settings) -> None:
     """Refuse a port on which a service of ours runs already.
 
@@ -142,7 +162,7 @@ def with_certificate(settings: Settings, port: int) -> Settings:
     """
     if not settings.tls_self_signed:
         return settings
-    from fast_vc_service.tls import self_signed
+    from fast_vc_service.process.tls import self_signed
 
     try:
         certificate, key = self_signed(settings.temp_dir, settings.host, port)
@@ -152,23 +172,34 @@ def with_certificate(settings: Settings, port: int) -> Settings:
 
 
 def start_logs(settings: Settings, file: Path) -> None:
-    """Begin to log as ``settings`` say.
-
-    Raises:
-        SettingsError: ``logs_dir`` cannot be written.
-    """
-    keys = (key.key.get_secret_value() for key in settings.api_keys)
+    """Begin to log as ``settings`` say; to stderr alone when the file cannot be written."""
+    keys = [key.key.get_secret_value() for key in settings.api_keys]
+    configure = functools.partial(
+        logs.configure, level=settings.log_level, as_json=settings.log_json, secrets=keys
+    )
     try:
-        logs.configure(
-            level=settings.log_level,
+        configure(
             file=file,
-            as_json=settings.log_json,
             rotation_mb=settings.log_rotation_mb,
             retention_days=settings.log_retention_days,
-            secrets=keys,
+            total_mb=settings.log_total_mb,
         )
     except OSError as error:
-        raise SettingsError(f"logs_dir: expected a folder to write to, got: {error}") from error
+        configure()
+        logger.warning("nothing is logged to {}: {}", file, error)
+    short = [
+        key.name
+        for key in settings.api_keys
+        if not key.key.get_secret_value().startswith("sha256:")
+        and len(key.key.get_secret_value()) < LONG_KEY_CHARS
+    ]
+    if short:
+        logger.warning(
+            "api_keys: {} can be guessed: fewer than {} characters; make longer ones with: "
+            "openssl rand -hex 24",
+            ", ".join(short),
+            LONG_KEY_CHARS,
+        )
 
 
 def _end_on_signal(info: ServiceInfoFile) -> None:
@@ -179,12 +210,11 @@ def _end_on_signal(info: ServiceInfoFile) -> None:
         # An exception could be swallowed by whichever import it interrupts.
         os._exit(0)
 
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
+    on_end(end)
 
 
 def _write(info: ServiceInfoFile) -> None:
     try:
         info.write()
     except OSError as error:
-        raise SettingsError(f"temp_dir: expected a folder to write to, got: {error}") from error
+        logger.warning("`fast-vc status` will not find this service: {}", error)

@@ -7,32 +7,48 @@ from pathlib import Path
 from typing import Any
 
 from fast_vc_service.errors import ServiceError
-from fast_vc_service.lifecycle import (
+from fast_vc_service.process.service_info import (
     FoundServices,
     ServiceInfo,
-    ask_health,
     find_services,
-    process_use,
     remove_stale,
 )
 
 READY = 0
 NOT_RUNNING = 3
 NOT_READY = 4
+FAILED = 5
 
 UNRESPONSIVE = "unresponsive"
 
 
 def look(folder: Path, port: int | None) -> FoundServices:
-    """Find the services (of one port, or all) and remove the info files of dead ones."""
+    """Find the services (of one port, or all) and remove the info files of dead ones.
+
+    Raises:
+        ServiceError: There are none, as far as this user may look.
+    """
     found = find_services(folder, port)
+    if found.hidden and not found.running:
+        raise hidden_services(found)
     for stale in found.stale:
         remove_stale(stale)
     return found
 
 
+def hidden_services(found: FoundServices) -> ServiceError:
+    """Return the error for info files that only another user may read."""
+    return ServiceError(
+        f"{found.hidden[0]} may not be read by this user: a service of another one may run here; "
+        "ask as that user"
+    )
+
+
 def describe(info: ServiceInfo) -> dict[str, Any]:
     """Return all there is to say about a running service; asks it for its live sessions."""
+    # HTTP and TLS, which `--help` needs not.
+    from fast_vc_service.process.health import ask_health, process_use
+
     use = process_use(info)
     state: str = info.state
     sessions = None
@@ -58,10 +74,16 @@ def describe(info: ServiceInfo) -> dict[str, Any]:
 
 
 def exit_status(described: list[dict[str, Any]]) -> int:
-    """Return 0 when all are ready, 4 when one is not, 3 without any (spec: fast-vc status)."""
-    if not described:
+    """Return 0 when all are ready, 5 when one has failed, else 4 when one is not ready.
+
+    3 without any (spec: fast-vc status).
+    """
+    states = {service["state"] for service in described}
+    if not states:
         return NOT_RUNNING
-    return READY if all(service["state"] == "ready" for service in described) else NOT_READY
+    if "failed" in states:
+        return FAILED
+    return READY if states == {"ready"} else NOT_READY
 
 
 def as_json(described: list[dict[str, Any]], found: FoundServices) -> dict[str, Any]:

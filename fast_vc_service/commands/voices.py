@@ -10,7 +10,6 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,18 +19,39 @@ import soundfile
 from fast_vc_service.audio.files import AudioFileError, audio_info, read_audio
 from fast_vc_service.audio.pcm import to_int16
 from fast_vc_service.audio.untrusted import read_untrusted
-from fast_vc_service.contract import FloatArray
-from fast_vc_service.engine.build import build_catalogue, seedvc_source
-from fast_vc_service.engine.catalogue import TooManyVoicesError, UnsuitableClipError
-from fast_vc_service.engine.families import build_converter
-from fast_vc_service.engine.uploaded_voices import CLIP, RECORD, UploadedVoices, VoiceRecord
-from fast_vc_service.engine.voice_check import HEARD_S, check_clip
-from fast_vc_service.engine.voices import ClipFolder, normal_name
+from fast_vc_service.contract import Converter, FloatArray
+from fast_vc_service.engine.build import options_of
+from fast_vc_service.engine.families import build_converter, family_of
 from fast_vc_service.errors import SettingsError, VoiceError
+from fast_vc_service.process.interpreter import limit_torch_threads
+from fast_vc_service.process.names import one_line
+from fast_vc_service.protocol.voice_choice import normal_name
 from fast_vc_service.settings import Settings
+from fast_vc_service.voices.catalogue import (
+    TooManyVoicesError,
+    UnsuitableClipError,
+    VoiceCatalogue,
+    build_catalogue,
+)
+from fast_vc_service.voices.clip_check import check_clip
+from fast_vc_service.voices.clip_folder import ClipFolder
+from fast_vc_service.voices.uploads import CLIP, RECORD, UploadedVoices, VoiceRecord
 
 EXPORT_SCHEMA = 1
 MAX_RECORD_BYTES = 64 * 1024
+
+
+def catalogue_of(settings: Settings, converter: Converter) -> VoiceCatalogue:
+    """Build the catalogue that the settings describe."""
+    return build_catalogue(
+        converter,
+        voices_dir=settings.voices_dir,
+        default_voice=settings.default_voice,
+        cache_dir=settings.models_dir / "voices",
+        data_dir=settings.data_dir,
+        checks_clips=family_of(settings.engine).on_torch,
+        max_voices=settings.max_voices,
+    )
 
 
 def describe(settings: Settings) -> list[dict[str, Any]]:
@@ -76,13 +96,14 @@ def as_text(voices: Sequence[dict[str, Any]]) -> str:
             notes.append(f"added {when}")
             notes.append(f"for {voice['owner']}" if voice["owner"] else "for everybody")
         if voice["description"]:
-            notes.append(voice["description"])
+            notes.append(one_line(voice["description"]))
         lines.append(f"{voice['name']:{width}}  {voice['duration_s']:6.1f} s  {', '.join(notes)}")
     return "\n".join(line.rstrip() for line in lines)
 
 
 def check(settings: Settings, clips: Sequence[Path]) -> list[dict[str, Any]]:
     """Look at clips; of one that cannot be read the problem is just that."""
+    limit_torch_threads(family_of(settings.engine).torch_threads)
     return [_checked(settings, clip) for clip in clips]
 
 
@@ -178,7 +199,7 @@ def export(settings: Settings, name: str, output: Path | None, owner: str | None
         with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(output, "x") as archive:
             made = True
             flac = Path(folder) / CLIP
-            soundfile.write(flac, to_int16(audio[: int(HEARD_S * rate)]), rate, format="FLAC")
+            soundfile.write(flac, to_int16(audio), rate, format="FLAC")
             archive.writestr(RECORD, json.dumps(told, indent=2))
             archive.write(flac, CLIP)
     except OSError as error:
@@ -237,21 +258,14 @@ def _add(
     description: str | None,
     owner: str | None,
 ) -> dict[str, Any]:
+    limit_torch_threads(family_of(settings.engine).torch_threads)
     try:
         converter = build_converter(
-            settings.engine, device=settings.device, seedvc=seedvc_source(settings)
+            settings.engine, device=settings.device, options=options_of(settings)
         )
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    voices = build_catalogue(
-        settings.engine,
-        converter,
-        voices_dir=settings.voices_dir,
-        default_voice=settings.default_voice,
-        cache_dir=settings.models_dir / "voices",
-        data_dir=settings.data_dir,
-        max_voices=settings.max_voices,
-    )
+    voices = catalogue_of(settings, converter)
     try:
         entry = voices.add(name, audio, rate, owner=owner, description=description)
     except UnsuitableClipError as error:
@@ -262,7 +276,7 @@ def _add(
         raise VoiceError(f"{name!r}: {error}") from error
     except OSError as error:
         raise VoiceError(f"the voice cannot be written: {error}") from error
-    return {} if entry.record is None else asdict(entry.record.check)
+    return {} if entry.record is None else entry.record.check.as_json()
 
 
 def _checked(settings: Settings, clip: Path) -> dict[str, Any]:
@@ -270,13 +284,7 @@ def _checked(settings: Settings, clip: Path) -> dict[str, Any]:
         audio, rate = read_untrusted(_existing(clip), max_s=settings.max_clip_s)
     except (AudioFileError, VoiceError) as error:
         return {"file": str(clip), "problems": [str(error)], "doubts": []}
-    found = asdict(check_clip(audio, rate))
-    return {
-        "file": str(clip),
-        **found,
-        "problems": list(found["problems"]),
-        "doubts": list(found["doubts"]),
-    }
+    return {"file": str(clip), **check_clip(audio, rate).as_json()}
 
 
 def _unpacked(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:

@@ -47,7 +47,8 @@ class Result:
         samples: ``[block_out]`` at the converter's output rate.
         step_s: Wall seconds of the step that carried the block; 0 when it was skipped.
         queued_s: Seconds between submission and the start of the step.
-        silenced: None, or why silence stands for the block: ``"late"`` or ``"failed"``.
+        silenced: None, or why silence stands for the block: ``"late"``, ``"failed"``, or
+            ``"lost"``, after which no other result comes: the thread that had the session is gone.
     """
 
     samples: FloatArray = field(repr=False)
@@ -61,7 +62,7 @@ class Job:
     """One block of one session.
 
     Attributes:
-        channel: Id of the session; never used again, so late output cannot reach a new owner.
+        slot_id: Of the session; never used again, so late output cannot reach a new owner.
         block: ``[block]`` at 16 kHz.
         submitted_at: Monotonic seconds.
         deadline: Monotonic seconds by which its result is wanted; None marks a file conversion.
@@ -70,7 +71,7 @@ class Job:
         done: Called once with the result, in the submitter's own thread.
     """
 
-    channel: int
+    slot_id: int
     block: FloatArray = field(repr=False)
     submitted_at: float
     deadline: float | None
@@ -95,13 +96,13 @@ class Batch:
         return bool(self.late or self.jobs)
 
     @property
-    def channels(self) -> set[int]:
+    def slot_ids(self) -> set[int]:
         """Sessions that have work in it."""
-        return {job.channel for job in self.late} | {job.channel for job in self.jobs}
+        return {job.slot_id for job in self.late} | {job.slot_id for job in self.jobs}
 
 
 @dataclass(slots=True)
-class _Channel:
+class _Queue:
     waiting: deque[Job] = field(default_factory=deque)
     running: bool = False
     lost_lately: float = 0.0
@@ -129,39 +130,39 @@ class JobQueue:
         self._gather_s = gather_s
         self._workers = workers
         self._busy = 0
-        self._channels: dict[int, _Channel] = {}
-        self._ready: dict[int, _Channel] = {}
+        self._queues: dict[int, _Queue] = {}
+        self._ready: dict[int, _Queue] = {}
         self._running = 0
         self._leave_by = math.inf
 
     def __len__(self) -> int:
         """Jobs that wait."""
-        return sum(len(channel.waiting) for channel in self._channels.values())
+        return sum(len(queue.waiting) for queue in self._queues.values())
 
     @property
     def ready(self) -> Set[int]:
         """Sessions that have work and do not run."""
         return self._ready.keys()
 
-    def open(self, channel: int) -> None:
+    def open(self, slot_id: int) -> None:
         """Expect work of a new session."""
-        self._channels[channel] = _Channel()
+        self._queues[slot_id] = _Queue()
 
-    def close(self, channel: int) -> None:
+    def close(self, slot_id: int) -> None:
         """Forget a session that is gone, and the work of it that waits."""
-        gone = self._channels.pop(channel, None)
-        self._ready.pop(channel, None)
+        gone = self._queues.pop(slot_id, None)
+        self._ready.pop(slot_id, None)
         if gone is not None and gone.running:
             self._running -= 1
 
     def push(self, job: Job) -> None:
         """Queue ``job`` behind the other jobs of its session; ignored when that is closed."""
-        channel = self._channels.get(job.channel)
-        if channel is None:
+        queue = self._queues.get(job.slot_id)
+        if queue is None:
             return
-        channel.waiting.append(job)
-        if not channel.running and len(channel.waiting) == 1:
-            self._ready[job.channel] = channel
+        queue.waiting.append(job)
+        if not queue.running and len(queue.waiting) == 1:
+            self._ready[job.slot_id] = queue
             self._leave_by = min(self._leave_by, self._latest_start(job))
 
     def leave_at(self) -> float:
@@ -169,7 +170,7 @@ class JobQueue:
         ready = len(self._ready)
         if not ready:
             return math.inf
-        if ready >= self._max_batch or ready + self._running >= len(self._channels):
+        if ready >= self._max_batch or ready + self._running >= len(self._queues):
             return AT_ONCE
         return self._leave_by
 
@@ -180,20 +181,20 @@ class JobQueue:
         """
         late: list[Job] = []
         heads: list[tuple[tuple[bool, float], int]] = []
-        for number, channel in self._ready.items():
-            waiting = channel.waiting
+        for slot_id, queue in self._ready.items():
+            waiting = queue.waiting
             while waiting and (late_at := waiting[0].late_at) is not None and late_at < now:
                 late.append(waiting.popleft())
-                channel.count(lost=True)
+                queue.count(lost=True)
             if waiting:
-                heads.append((_urgency(waiting[0], channel.lost_lately, now), number))
+                heads.append((_urgency(waiting[0], queue.lost_lately, now), slot_id))
         heads.sort()
         share = -(-len(heads) // max(1, self._workers - self._busy))
         jobs = []
-        for _, number in heads[: min(self._max_batch, share)]:
-            channel = self._ready[number]
-            channel.count(lost=False)
-            jobs.append(channel.waiting.popleft())
+        for _, slot_id in heads[: min(self._max_batch, share)]:
+            queue = self._ready[slot_id]
+            queue.count(lost=False)
+            jobs.append(queue.waiting.popleft())
         batch = Batch(late, jobs)
         self._start(batch)
         return batch
@@ -201,26 +202,26 @@ class JobQueue:
     def finish(self, batch: Batch) -> None:
         """Take note that ``batch`` has run: its sessions may run again."""
         self._busy -= 1
-        for number in batch.channels:
-            channel = self._channels.get(number)
-            if channel is not None:
-                channel.running = False
+        for slot_id in batch.slot_ids:
+            queue = self._queues.get(slot_id)
+            if queue is not None:
+                queue.running = False
                 self._running -= 1
-                if channel.waiting:
-                    self._ready[number] = channel
-                    first = self._latest_start(channel.waiting[0])
+                if queue.waiting:
+                    self._ready[slot_id] = queue
+                    first = self._latest_start(queue.waiting[0])
                     self._leave_by = min(self._leave_by, first)
 
     def _start(self, batch: Batch) -> None:
         if batch:
             self._busy += 1
-            for number in batch.channels:
-                self._ready.pop(number).running = True
+            for slot_id in batch.slot_ids:
+                self._ready.pop(slot_id).running = True
                 self._running += 1
         self._leave_by = min(self._starts(self._ready.values()), default=math.inf)
 
-    def _starts(self, channels: Iterable[_Channel]) -> Iterable[float]:
-        return (self._latest_start(channel.waiting[0]) for channel in channels)
+    def _starts(self, queues: Iterable[_Queue]) -> Iterable[float]:
+        return (self._latest_start(queue.waiting[0]) for queue in queues)
 
     def _latest_start(self, job: Job) -> float:
         gathered = job.submitted_at + self._gather_s

@@ -1,37 +1,34 @@
-"""Makes an engine from plain values: converters on devices, their schedulers and voices."""
+"""Makes an engine from plain values: converters on devices, and the schedulers that run them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, fields
 
 from fast_vc_service.contract import Converter, Voice
 from fast_vc_service.engine.capacity import Capacity
-from fast_vc_service.engine.catalogue import VoiceCatalogue
-from fast_vc_service.engine.families import DEFAULT_SOURCE, build_converter, family_of
+from fast_vc_service.engine.families import build_converter, family_of
 from fast_vc_service.engine.placement import Lane, Placement
-from fast_vc_service.engine.scheduler import Post, Scheduler, Slot
-from fast_vc_service.engine.uploaded_voices import UploadedVoices
-from fast_vc_service.engine.voices import VoiceStore
+from fast_vc_service.engine.posting import Post
+from fast_vc_service.engine.scheduler import Scheduler, Slot
+from fast_vc_service.engine.supervision import OnRestart, ignore_restart
+from fast_vc_service.models.presets import MODELS
 from fast_vc_service.models.seedvc.options import SeedVcOptions, SeedVcSource
 from fast_vc_service.settings.model import Settings
 
 
 @dataclass
 class Engine:
-    """A converter on one or more devices, with its voices, ready to be warmed up.
+    """A converter on one or more devices, ready to be warmed up.
 
     Attributes:
         name: One of :data:`~fast_vc_service.engine.families.ENGINES`.
         placement: Its devices and who runs where.
-        voices: What sessions may choose from.
     """
 
     name: str
     placement: Placement
-    voices: VoiceCatalogue
 
     @property
     def converter(self) -> Converter:
@@ -53,28 +50,33 @@ class Engine:
         """Live sessions admitted at present; 0 before :meth:`warm_up`."""
         return self.placement.capacity
 
-    def open(self, voice: Voice, pitch_shift: float, seed: int, *, post: Post) -> Slot:
+    @property
+    def failed(self) -> bool:
+        """Whether a device has lost its model threads for good."""
+        return self.placement.failed
+
+    def reserve(self, *, post: Post, log_id: str) -> Slot:
         """Take a slot on the least loaded device for a new session.
 
         Raises:
             CapacityError: All slots are taken.
         """
-        return self.placement.open(voice, pitch_shift, seed, post=post)
+        return self.placement.reserve(post=post, log_id=log_id)
 
-    def warm_up(self) -> list[Capacity]:
-        """Make the default voice, start the model threads and measure each device's capacity.
+    def check(self, elapsed_s: float) -> None:
+        """Replace model threads that have died or hung; see :meth:`.Scheduler.check`."""
+        self.placement.check(elapsed_s)
+
+    def warm_up(self, voice: Voice) -> list[Capacity]:
+        """Start the model threads and measure, with any voice, each device's capacity.
 
         Blocks for seconds; call it off the event loop.
-
-        Raises:
-            LookupError: The default voice does not exist.
-            ValueError: The default voice's clip cannot make a voice.
         """
-        return self.placement.warm_up(self.voices.get(self.voices.default))
+        return self.placement.warm_up(voice)
 
-    def stop(self) -> None:
-        """Stop the model threads."""
-        self.placement.stop()
+    def stop(self) -> bool:
+        """Stop the model threads; return whether all have ended within a limit."""
+        return self.placement.stop()
 
 
 def build_engine(
@@ -82,14 +84,10 @@ def build_engine(
     *,
     device: str,
     latency_ms: int | None,
-    voices_dir: Path,
-    default_voice: str,
-    cache_dir: Path,
-    data_dir: Path,
-    max_voices: int = 50,
     max_sessions: int | None = None,
-    seedvc: SeedVcSource = DEFAULT_SOURCE,
+    options: SeedVcSource | None = None,
     on_step: Callable[[float, int], None],
+    on_restart: OnRestart = ignore_restart,
 ) -> Engine:
     """Build an engine for live sessions.
 
@@ -97,14 +95,10 @@ def build_engine(
         engine: One of :data:`~fast_vc_service.engine.families.ENGINES`.
         device: One or more devices, separated by commas (``"cuda:0,cuda:1"``).
         latency_ms: See :func:`.families.build_converter`.
-        voices_dir: Folder of reference clips; each is a voice.
-        default_voice: Name of the voice of sessions that choose none.
-        cache_dir: Where voices made of the clips of ``voices_dir`` are kept.
-        data_dir: Where voices that users add are kept.
-        max_voices: How many of them one owner may add.
         max_sessions: Overrides the measured capacity.
-        seedvc: See :func:`.families.build_converter`.
+        options: See :func:`.families.build_converter`.
         on_step: Called from a model thread after each step with (wall seconds, batch size).
+        on_restart: Told of every model thread that is replaced.
 
     Raises:
         ValueError: See :func:`.families.build_converter`.
@@ -112,7 +106,7 @@ def build_engine(
     """
 
     def lane(name: str) -> Lane:
-        converter = build_converter(engine, device=name, latency_ms=latency_ms, seedvc=seedvc)
+        converter = build_converter(engine, device=name, latency_ms=latency_ms, options=options)
         threads = family.threads or cores()
 
         def stepped(seconds: float, batch: int) -> None:
@@ -125,91 +119,51 @@ def build_engine(
             max_batch=family.max_batch,
             gather_s=family.gather_ms / 1e3,
             on_step=stepped,
+            on_restart=on_restart,
         )
         built = Lane(name, converter, scheduler, threads, family.max_batch)
         return built
 
     family = family_of(engine)
     placement = Placement([lane(name) for name in device.split(",")], max_sessions)
-    voices = build_catalogue(
-        engine,
-        placement.lanes[0].converter,
-        voices_dir=voices_dir,
-        default_voice=default_voice,
-        cache_dir=cache_dir,
-        data_dir=data_dir,
-        max_voices=max_voices,
-    )
-    return Engine(engine, placement, voices)
+    return Engine(engine, placement)
 
 
-def engine_of(settings: Settings, *, on_step: Callable[[float, int], None]) -> Engine:
+def engine_of(
+    settings: Settings,
+    *,
+    on_step: Callable[[float, int], None],
+    on_restart: OnRestart = ignore_restart,
+) -> Engine:
     """Build the engine that the settings describe; see :func:`build_engine`."""
     return build_engine(
         settings.engine,
         device=settings.device,
         latency_ms=settings.latency_ms,
-        voices_dir=settings.voices_dir,
-        default_voice=settings.default_voice,
-        cache_dir=settings.models_dir / "voices",
-        data_dir=settings.data_dir,
-        max_voices=settings.max_voices,
         max_sessions=settings.max_sessions,
-        seedvc=seedvc_source(settings),
+        options=options_of(settings),
         on_step=on_step,
+        on_restart=on_restart,
     )
 
 
-def build_catalogue(
-    engine: str,
-    converter: Converter,
-    *,
-    voices_dir: Path,
-    default_voice: str,
-    cache_dir: Path,
-    data_dir: Path,
-    max_voices: int = 50,
-) -> VoiceCatalogue:
-    """Build the voices for ``converter``; arguments as of :func:`build_engine`."""
-    clips = VoiceStore(
-        voices_dir,
-        converter,
-        cache_dir,
-        default_voice,
-        # Looking at a clip takes networks, which a service that needs none does not load for it.
-        checks_clips=family_of(engine).on_torch,
-    )
-    return VoiceCatalogue(clips, UploadedVoices(data_dir / "voices"), converter, max_voices)
-
-
-def seedvc_source(settings: Settings) -> SeedVcSource:
-    """Return what the settings say of the ``seedvc`` engines.
+def options_of(settings: Settings) -> SeedVcSource | None:
+    """Return the options of the engine's own family that the settings hold; most have none.
 
     Raises:
         ValueError: Two settings exclude each other.
     """
+    if settings.engine not in MODELS:
+        return None
+    values = {
+        option.name: getattr(settings, f"seedvc_{option.name}") for option in fields(SeedVcOptions)
+    }
     return SeedVcSource(
         models_dir=settings.models_dir,
         cache_dir=settings.hf_hub_cache or settings.models_dir / "hf",
         checkpoint=settings.seedvc_checkpoint,
         config=settings.seedvc_config,
-        options=SeedVcOptions(
-            steps=settings.seedvc_steps,
-            guidance=settings.seedvc_guidance,
-            prompt_s=settings.seedvc_prompt_s,
-            context_ms=settings.seedvc_context_ms,
-            dit_context_ms=settings.seedvc_dit_context_ms,
-            lookahead_ms=settings.seedvc_lookahead_ms,
-            crossfade_ms=settings.seedvc_crossfade_ms,
-            register_match=settings.seedvc_register_match,
-            loudness_mix=settings.seedvc_loudness_mix,
-            gate=settings.seedvc_gate,
-            hangover_ms=settings.seedvc_hangover_ms,
-            precision=settings.seedvc_precision,
-            prompt_every=settings.seedvc_prompt_every,
-            compiled=settings.seedvc_compile,
-            cuda_graphs=settings.seedvc_cuda_graphs,
-        ),
+        options=SeedVcOptions(**values),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, Voice, block_out
-from fast_vc_service.engine.stream import Stream
+from fast_vc_service.engine.stream import Stream, pump
 
 MEASURED_S = 4.0
 """Seconds of test speech."""
@@ -143,14 +143,9 @@ def _time_step(converter: Converter, voice: Voice, batch: int, threads: int) -> 
 def _time_stream(converter: Converter) -> float:
     rate = 48_000
     stream = Stream(converter, rate_in=rate, rate_out=rate)
-    speech = probe_speech(1.0, rate)
+    chunks = np.split(probe_speech(1.0, rate), 50)
     silence = np.zeros(block_out(converter), np.float32)
-    spent, blocks = 0.0, 0
-    for start in range(0, len(speech), rate // 50):
-        started = time.perf_counter()
-        stream.push(speech[start : start + rate // 50])
-        while stream.take_block() is not None:
-            stream.accept(silence)
-            blocks += 1
-        spent += time.perf_counter() - started
-    return spent / max(1, blocks)
+    started = time.perf_counter()
+    for _ in pump(stream, lambda _block: silence, chunks):
+        pass
+    return (time.perf_counter() - started) / stream.blocks_taken

@@ -17,6 +17,7 @@ from fast_vc_service.models.world.model import WorldModel
 
 Geometry = Literal["live", "file"]
 
+DEFAULT_SOURCE = SeedVcSource()
 QUANTUM_MS = 20
 CLIENT_RATE = 48_000
 """Hz both ways for which ``latency_ms`` is stated."""
@@ -27,7 +28,7 @@ class Family:
     """How one engine is built and driven.
 
     Attributes:
-        build: Makes the converter for a block length in ms, on a device, from these weights.
+        build: Makes the converter for a block length in ms, on a device.
         block_ms: Default live block.
         min_block_ms: Shortest live block it keeps up with.
         file_block_ms: Block of the file geometry.
@@ -38,9 +39,11 @@ class Family:
         downloads: Whether it needs files that the package does not hold.
         blends: Whether it knows voices between its voices.
         on_torch: Whether it runs on PyTorch; the others start without it.
+        torch_threads: Threads that PyTorch computes one operation with, be it a clip's check; 0 is
+            its own choice.
     """
 
-    build: Callable[[int, str, SeedVcSource], Converter]
+    build: Callable[[int, str], Converter]
     block_ms: int
     min_block_ms: int
     file_block_ms: int
@@ -51,9 +54,11 @@ class Family:
     downloads: bool = False
     blends: bool = True
     on_torch: bool = True
+    # Cores are worth more to other sessions than to one step or one check of a clip.
+    torch_threads: int = 1
 
 
-def _build_world(block_ms: int, _device: str, _source: SeedVcSource) -> Converter:
+def _build_world(block_ms: int, _device: str) -> Converter:
     # The model carries its pulse phase from window to window, so there is nothing to search for.
     geometry = WindowGeometry(
         block=_samples(block_ms),
@@ -62,31 +67,29 @@ def _build_world(block_ms: int, _device: str, _source: SeedVcSource) -> Converte
         fade=_samples(20),
         search=0,
     )
-    return WindowConverter(WorldModel(), geometry)
+    return WindowConverter(WorldModel(), geometry, high_passed=True)
 
 
-def _build_passthrough(block_ms: int, _device: str, _source: SeedVcSource) -> Converter:
+def _build_passthrough(block_ms: int, _device: str) -> Converter:
     return PassthroughConverter(block_ms=block_ms, delay_ms=20)
 
 
-def _build_nano(block_ms: int, device: str, _source: SeedVcSource) -> Converter:
+def _build_nano(block_ms: int, device: str) -> Converter:
     # Imported here: the other engines of this table start without torch.
     import torch
 
     from fast_vc_service.models.nano.converter import NanoConverter
     from fast_vc_service.models.nano.load import WEIGHTS, load_networks
 
-    # Its matrices are small: cores are worth more to other sessions than to one step.
-    torch.set_num_threads(1)
     return NanoConverter(load_networks(WEIGHTS, torch.device(device)), block_ms)
 
 
 def _seedvc(name: str) -> Family:
-    def build(block_ms: int, device: str, source: SeedVcSource) -> Converter:
+    def build(block_ms: int, device: str, options: SeedVcSource = DEFAULT_SOURCE) -> Converter:
         # Brings torch with it, which the other engines do without.
         from fast_vc_service.engine import seedvc
 
-        return seedvc.build(name, block_ms, device, source)
+        return seedvc.build(name, block_ms, device, options)
 
     return Family(
         build,
@@ -99,6 +102,7 @@ def _seedvc(name: str) -> Family:
         devices=("cpu", "cuda"),
         downloads=True,
         blends=False,
+        torch_threads=0,
     )
 
 
@@ -128,8 +132,6 @@ FAMILIES = {
     **{name: _seedvc(name) for name in MODELS},
 }
 
-DEFAULT_SOURCE = SeedVcSource()
-
 ENGINES = tuple(FAMILIES)
 """Names ``engine`` may have."""
 
@@ -143,7 +145,7 @@ def build_converter(
     device: str = "cpu",
     latency_ms: int | None = None,
     geometry: Geometry = "live",
-    seedvc: SeedVcSource = DEFAULT_SOURCE,
+    options: SeedVcSource | None = None,
 ) -> Converter:
     """Build the converter of ``engine``.
 
@@ -153,7 +155,7 @@ def build_converter(
         latency_ms: Block + delay + resamplers for 48 kHz PCM both ways, rounded down to what
             whole 20 ms blocks allow; None takes the engine's own. Ignored for files.
         geometry: ``"live"``, or ``"file"`` with long blocks.
-        seedvc: Weights and options of the engines of that family.
+        options: What a family with options of its own is built with; None is its defaults.
 
     Raises:
         ValueError: Unknown engine or device, or a latency out of the engine's range.
@@ -163,7 +165,8 @@ def build_converter(
     _check_device(device, family.devices, engine)
 
     def build(block_ms: int) -> Converter:
-        return family.build(block_ms, device, seedvc)
+        own = {} if options is None else {"options": options}
+        return family.build(block_ms, device, **own)
 
     if geometry == "file":
         return build(family.file_block_ms)

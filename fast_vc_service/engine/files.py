@@ -1,23 +1,28 @@
 """A file in another voice: block by block through the same Stream that live sessions use.
 
 Only the resampling at both ends is another (soxr: files take any rate and need no short
-look-ahead). The output has the rate and, to the sample, the length of the input.
+look-ahead). What the converter makes keeps its own rate until it is brought to the one that is
+written. The output is, to the sample, as long as the input.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import soundfile
-import soxr
 
-from fast_vc_service.audio.files import AudioInfo, iter_audio, wav_header
+from fast_vc_service.audio.f0 import median_f0_hz
+from fast_vc_service.audio.files import AudioInfo, iter_audio, telling_why, wav_header
 from fast_vc_service.audio.pcm import to_int16
+from fast_vc_service.audio.resample import ClipResampler
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, Voice
-from fast_vc_service.engine.stream import Stream
+from fast_vc_service.engine.stream import Stream, block_converter, pump
 
 FileFormat = Literal["wav", "flac", "ogg"]
 
@@ -28,10 +33,15 @@ _SAMPLE_BYTES = 2
 _FLAC_HEADER_BYTES = 42
 
 
-def convert_blocks(
-    converter: Converter, voice: Voice, source: Path, info: AudioInfo, pitch_shift: float
+def convert_blocks(  # noqa: PLR0917 - as a session is described
+    converter: Converter,
+    voice: Voice,
+    source: Path,
+    info: AudioInfo,
+    pitch_shift: float,
+    sample_rate: int | None = None,
 ) -> Iterator[FloatArray]:
-    """Yield the converted file ``[n]`` by ``[n]`` at its own rate; in all as long as the file.
+    """Yield the converted file ``[n]`` by ``[n]``; in all as long as the file.
 
     Args:
         converter: In file geometry.
@@ -39,38 +49,46 @@ def convert_blocks(
         source: The file.
         info: What is known of it.
         pitch_shift: Semitones on top of the automatic register match.
+        sample_rate: Hz of the result; the file's own where None.
 
     Raises:
         AudioFileError: The file is broken.
     """
-    rate = info.sample_rate
-    stream = Stream(converter, rate_in=SAMPLE_RATE_IN, rate_out=SAMPLE_RATE_IN)
-    state = converter.new_state(voice, pitch_shift)
-    resample_in = soxr.ResampleStream(rate, SAMPLE_RATE_IN, 1)
-    resample_out = soxr.ResampleStream(SAMPLE_RATE_IN, rate, 1)
+    rate_out = sample_rate or info.sample_rate
+    own_rate = converter.sample_rate_out
+    stream = Stream(converter, rate_in=SAMPLE_RATE_IN, rate_out=own_rate)
+    # The whole file is there: its register is right from the first word.
+    known_f0_hz = median_f0_hz(iter_audio(source), info.sample_rate)
+    convert = block_converter(converter, voice, pitch_shift, source_f0_hz=known_f0_hz)
+    resample_in = ClipResampler(info.sample_rate, SAMPLE_RATE_IN)
+    resample_out = ClipResampler(own_rate, rate_out)
     received = sent = 0
 
-    def drain(last: bool) -> Iterator[FloatArray]:
-        nonlocal sent
-        pieces = []
-        while (block := stream.take_block()) is not None:
-            pieces.append(stream.accept(converter.step(block[None], [state])[0]))
-        converted = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-        output = resample_out.resample_chunk(converted, last=last)
-        # The resamplers round the length; the count of samples read is what is due.
-        output = np.clip(output[: received - sent], -1.0, 1.0)
-        if last and len(output) < received - sent:
-            output = np.pad(output, (0, received - sent - len(output)))
-        sent += len(output)
-        yield output
+    def heard() -> Iterator[FloatArray]:
+        nonlocal received
+        for samples in iter_audio(source):
+            received += len(samples)
+            yield resample_in.push(samples)
+        yield resample_in.flush()
 
-    for samples in iter_audio(source):
-        received += len(samples)
-        stream.push(resample_in.resample_chunk(samples))
-        yield from drain(last=False)
-    stream.push(resample_in.resample_chunk(np.zeros(0, np.float32), last=True))
-    stream.end()
-    yield from drain(last=True)
+    def counted(output: FloatArray, *, last: bool = False) -> FloatArray:
+        nonlocal sent
+        # The resamplers round the length; the count of samples read is what is due.
+        due = frames_at(received, info.sample_rate, rate_out) - sent
+        output = np.clip(output[:due], -1.0, 1.0)
+        if last and len(output) < due:
+            output = np.pad(output, (0, due - len(output)))
+        sent += len(output)
+        return output
+
+    for converted in pump(stream, convert, heard()):
+        yield counted(resample_out.push(converted))
+    yield counted(resample_out.flush(), last=True)
+
+
+def frames_at(frames: int, rate_in: int, rate_out: int) -> int:
+    """Return the samples at ``rate_out`` Hz of what lasts ``frames`` samples at ``rate_in``."""
+    return (2 * frames * rate_out + rate_in) // (2 * rate_in)
 
 
 def write_blocks(
@@ -92,23 +110,31 @@ def write_blocks(
 
     Returns:
         Samples written. Whatever is raised, no part of the file stays behind.
+
+    Raises:
+        OSError: The file cannot be written.
     """
-    part = target.with_name(f".{target.name}.part")
+    # The name may be as long as names can be.
+    part = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.part")
     name, subtype = _CODINGS[file_format]
     if file_format == "wav" and info.frames * _SAMPLE_BYTES > _WAV_LIMIT_BYTES:
         name = "RF64"
     written = 0
     try:
-        with soundfile.SoundFile(
-            part, "w", samplerate=info.sample_rate, channels=1, format=name, subtype=subtype
-        ) as file:
+        with (
+            telling_why(part),
+            soundfile.SoundFile(
+                part, "w", samplerate=info.sample_rate, channels=1, format=name, subtype=subtype
+            ) as file,
+        ):
             for samples in blocks:
                 file.write(samples)
                 written += len(samples)
                 progress(min(1.0, written / info.frames))
         part.replace(target)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk refuses what is not there as well
+            part.unlink(missing_ok=True)
     return written
 
 
@@ -119,13 +145,13 @@ def encode_blocks(
 
     Args:
         blocks: Audio ``[n]`` each, ``info.frames`` samples in all.
-        info: Rate, and the exact number of frames: the header comes first and tells it.
+        info: Rate, and the exact number of frames: the header comes first and holds it.
         file_format: What to write.
     """
     if file_format == "wav":
         yield wav_header(info.sample_rate, info.frames * _SAMPLE_BYTES)
         for samples in blocks:
-            yield to_int16(samples).astype("<i2", copy=False).tobytes()
+            yield to_int16(samples).tobytes()
         return
     name, subtype = _CODINGS[file_format]
     sink = _Sink()
@@ -151,7 +177,7 @@ def media_type(file_format: FileFormat) -> str:
 
 
 class _Sink:
-    """A file that is sent away as it grows; what would be corrected in it later is not."""
+    """A file whose bytes are taken while it grows; later changes of earlier bytes are dropped."""
 
     def __init__(self) -> None:
         self.pending = bytearray()

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from fast_vc_service.contract import Converter, Voice
 from fast_vc_service.engine.capacity import Capacity, LiveCapacity, measure
-from fast_vc_service.engine.scheduler import Post, Scheduler, Slot
+from fast_vc_service.engine.model_thread import Measured
+from fast_vc_service.engine.posting import Post
+from fast_vc_service.engine.scheduler import Scheduler, Slot
 
 
 class CapacityError(RuntimeError):
@@ -54,6 +56,9 @@ class Lane:
         self.scheduler.start()
         capacity = measure(self.converter, voice, threads=self._threads, max_batch=self._max_batch)
         self._capacity = LiveCapacity(capacity)
+        self.scheduler.judge_by(
+            Measured(voice, capacity.block_s, capacity.step_s, max(1, capacity.batch))
+        )
         return capacity
 
 
@@ -80,8 +85,13 @@ class Placement:
         measured = sum(lane.sessions for lane in self.lanes)
         return self._max_sessions or measured if measured else 0
 
-    def open(self, voice: Voice, pitch_shift: float, seed: int, *, post: Post) -> Slot:
-        """Take a slot for a new session; arguments as of :meth:`Scheduler.open`.
+    @property
+    def failed(self) -> bool:
+        """Whether a device has lost its model threads for good."""
+        return any(lane.scheduler.failed for lane in self.lanes)
+
+    def reserve(self, *, post: Post, log_id: str) -> Slot:
+        """Take a slot for a new session; arguments as of :meth:`Scheduler.reserve`.
 
         Raises:
             CapacityError: All slots are taken.
@@ -89,13 +99,18 @@ class Placement:
         if self.live >= self.capacity:
             raise CapacityError(f"all {self.capacity} slots are taken")
         lane = min(self.lanes, key=lambda each: each.load)
-        return lane.scheduler.open(voice, pitch_shift, seed, post=post)
+        return lane.scheduler.reserve(post=post, log_id=log_id)
+
+    def check(self, elapsed_s: float) -> None:
+        """Replace model threads that have died or hung; see :meth:`Scheduler.check`."""
+        for lane in self.lanes:
+            lane.scheduler.check(elapsed_s)
 
     def warm_up(self, voice: Voice) -> list[Capacity]:
         """Start and measure every lane, one after the other; blocks for seconds."""
         return [lane.warm_up(voice) for lane in self.lanes]
 
-    def stop(self) -> None:
-        """Stop the model threads of all lanes."""
-        for lane in self.lanes:
-            lane.scheduler.stop()
+    def stop(self) -> bool:
+        """Stop the model threads of all lanes; return whether all have ended."""
+        ended = [lane.scheduler.stop() for lane in self.lanes]
+        return all(ended)

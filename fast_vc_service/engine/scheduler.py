@@ -1,8 +1,13 @@
 """The model threads: they gather ready blocks of all sessions, step the converter, post results.
 
-A session opens a :class:`Slot`, submits blocks and gets each answer by callback in its own thread
-(``post`` carries it there: an event loop's ``call_soon_threadsafe``). One thread a device batches;
-a family that only loops over its batch gains from several threads with batches of one instead.
+A session reserves a :class:`Slot`, has its state made, submits blocks and gets each answer by
+callback in its own thread (``post`` carries it there: an event loop's ``call_soon_threadsafe``).
+One thread a device batches; a family that only loops over its batch gains from several threads
+with batches of one instead.
+
+A model thread that dies or hangs is given up: the sessions of its batch end (their answer is
+``"lost"``), their slots are free at once, and another thread takes its place after one step of
+silence. When that step fails too, the scheduler has failed and nobody is served any more.
 """
 
 from __future__ import annotations
@@ -12,18 +17,31 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from loguru import logger
 
 from fast_vc_service.contract import Converter, FloatArray, State, Voice, block_out
+from fast_vc_service.engine.batch_runner import BatchRunner, Member, log_ids
 from fast_vc_service.engine.batching import Batch, Job, JobQueue, Result, VoiceChange
-
-Post = Callable[[Callable[[], None]], object]
+from fast_vc_service.engine.model_thread import Measured, ModelThread
+from fast_vc_service.engine.model_threads import ModelThreads
+from fast_vc_service.engine.posting import Post, answer_to, post_to
+from fast_vc_service.engine.supervision import OnRestart, ignore_restart
 
 SMOOTHED_STEPS = 20
 """Steps over which the expected step time is averaged."""
+
+
+@dataclass(slots=True)
+class _Place:
+    """A session's place: who gets its results, and its state once that is made."""
+
+    post: Post
+    log_id: str
+    state: State | None = None
 
 
 class Scheduler:
@@ -35,7 +53,11 @@ class Scheduler:
         max_batch: Most sessions a step.
         gather_s: Longest that a ready block waits for others to share its step.
         on_step: Called from a model thread after each step with (wall seconds, batch size).
+        on_restart: Told of every model thread that is replaced.
         clock: Monotonic seconds.
+
+    Attributes:
+        failed: Whether a model thread could not be replaced.
     """
 
     def __init__(
@@ -46,55 +68,81 @@ class Scheduler:
         max_batch: int,
         gather_s: float = 0.0,
         on_step: Callable[[float, int], None] = lambda _seconds, _batch: None,
+        on_restart: OnRestart = ignore_restart,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.converter = converter
+        self.failed = False
+        self._runner = BatchRunner(converter, clock)
         self._on_step = on_step
         self._clock = clock
         self._queue = JobQueue(max_batch, gather_s=gather_s, workers=threads)
-        self._owners: dict[int, tuple[State, Post]] = {}
-        self._channels = itertools.count(1)
+        self._places: dict[int, _Place] = {}
+        self._numbers = itertools.count(1)
         self._wake = threading.Condition(threading.Lock())
+        self._making_state = threading.Lock()
         self._stopping = False
-        self._threads = [
-            threading.Thread(target=self._work, name=f"model-{index}", daemon=True)
-            for index in range(threads)
-        ]
+        self._threads = ModelThreads(threads, self._work, on_restart)
 
     @property
     def live(self) -> int:
-        """Open slots."""
-        return len(self._owners)
+        """Slots that are taken."""
+        return len(self._places)
 
     def start(self) -> None:
-        """Start the model threads."""
-        for thread in self._threads:
-            thread.start()
+        """Start the model threads; those that run already do so."""
+        self._threads.start()
 
-    def stop(self) -> None:
-        """Stop the model threads after the steps that are running; waiting work is dropped."""
+    def judge_by(self, measured: Measured) -> None:
+        """Judge calls of the converter by ``measured`` from now on; before, none has hung."""
+        self._threads.measured = measured
+
+    def stop(self, seconds: float = 2.0) -> bool:
+        """Stop the model threads after the steps that are running; waiting work is dropped.
+
+        Args:
+            seconds: How long to wait for them.
+
+        Returns:
+            Whether all have ended.
+        """
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join()
+        return self._threads.join(seconds)
 
-    def open(self, voice: Voice, pitch_shift: float, seed: int, *, post: Post) -> Slot:
-        """Make a slot for a new session; how many there may be is the engine's decision.
+    def reserve(self, *, post: Post, log_id: str = "-") -> Slot:
+        """Take a place for a new session; how many there may be is the engine's decision.
 
         Args:
-            voice: Target voice.
-            pitch_shift: Semitones.
-            seed: Noise seed.
             post: Hands a callable over to the thread that owns the session.
+            log_id: What log lines about it carry.
         """
-        state = self.converter.new_state(voice, pitch_shift, seed)
         with self._wake:
-            channel = next(self._channels)
-            self._owners[channel] = (state, post)
-            self._queue.open(channel)
-        return Slot(self, channel)
+            slot_id = next(self._numbers)
+            self._places[slot_id] = _Place(post, log_id)
+        return Slot(self, slot_id)
+
+    def make_state(
+        self,
+        slot_id: int,
+        voice: Voice,
+        pitch_shift: float,
+        seed: int,
+        source_f0_hz: float | None = None,
+    ) -> None:
+        """Make the state of a session; nothing happens when its slot is closed by then."""
+        state = self._new_state(voice, pitch_shift, seed, source_f0_hz)
+        with self._wake:
+            place = self._places.get(slot_id)
+            if place is not None:
+                place.state = state
+                self._queue.open(slot_id)
+
+    def source_f0_hz(self, slot_id: int) -> float | None:
+        """Return what a session has learned of its source's register so far."""
+        place = self._places.get(slot_id)
+        return None if place is None or place.state is None else place.state.source_f0_hz
 
     def now(self) -> float:
         """Monotonic seconds on the scheduler's clock."""
@@ -109,131 +157,177 @@ class Scheduler:
             if queue.leave_at() < planned:
                 self._wake.notify()
 
-    def close(self, channel: int) -> None:
+    def close(self, slot_id: int) -> None:
         """Give a slot back; its waiting work is forgotten, its running step goes nowhere."""
         with self._wake:
-            self._owners.pop(channel, None)
-            self._queue.close(channel)
+            self._places.pop(slot_id, None)
+            self._queue.close(slot_id)
 
-    def _work(self) -> None:
-        while (taken := self._next_batch()) is not None:
-            batch, owners = taken
-            answers = self._run(batch, {number: state for number, (state, _) in owners.items()})
-            with self._wake:
-                self._queue.finish(batch)
-                if self._queue.leave_at() <= self._clock():
-                    self._wake.notify()
-            self._deliver(answers, owners)
+    def check(self, elapsed_s: float) -> None:
+        """Replace the model threads that have died or hung.
 
-    def _next_batch(self) -> tuple[Batch, dict[int, tuple[State, Post]]] | None:
-        """Wait for work; None when the scheduler stops."""
+        Args:
+            elapsed_s: Seconds since the last check, at most; see :meth:`ModelThread.in_call_s`.
+        """
+        if not self._stopping:
+            for thread, why in self._threads.ailing(elapsed_s):
+                self._give_up(thread, why)
+
+    # ------------------------------------------------------- in a model thread
+
+    def _work(self, thread: ModelThread) -> None:
+        try:
+            if self._settle(thread):
+                while (batch := self._next_batch(thread)) is not None:
+                    self._run(thread, batch)
+        except BaseException as error:
+            self._give_up(thread, "has failed", error)
+
+    def _settle(self, thread: ModelThread) -> bool:
+        """Wait as long as a new thread has to, then have it prove itself; False: it is not needed.
+
+        Raises:
+            Exception: Its step of silence has failed.
+        """
+        until = self._clock() + thread.wait_s
         with self._wake:
-            while not self._stopping:
+            while not self._stopping and (left_s := until - self._clock()) > 0:
+                self._wake.wait(left_s)
+        if self._stopping:
+            return False
+        measured = self._threads.measured
+        if thread.proves_itself and measured is not None:
+            thread.proving = True
+            thread.calls()
+            state = self._new_state(measured.voice, 0.0, 0)
+            thread.calls()
+            self.converter.step(np.zeros((1, self.converter.block), np.float32), [state])
+            thread.proving = False
+            logger.info("a new model thread has made its first step")
+        return True
+
+    def _next_batch(self, thread: ModelThread) -> Batch | None:
+        """Wait for work; None when the scheduler stops or the thread was given up."""
+        with self._wake:
+            while not self._stopping and not thread.given_up:
                 now = self._clock()
                 leave_at = self._queue.leave_at()
                 if leave_at <= now:
                     batch = self._queue.take(now)
                     if self._queue.leave_at() <= now:
                         self._wake.notify()
-                    return batch, {number: self._owners[number] for number in batch.channels}
+                    thread.members = self._members(batch)
+                    thread.batch = batch
+                    return batch
                 self._wake.wait(None if leave_at == math.inf else leave_at - now)
         return None
 
-    def _run(self, batch: Batch, states: dict[int, State]) -> list[tuple[Job, Result]]:
-        """Skip what is late, step the rest; the results of each session are in order."""
-        now = self._clock()
-        answers = []
-        for job in batch.late:
-            self._retarget(job, states[job.channel])
-            samples = self._silence(states[job.channel])
-            answers.append((job, Result(samples, 0.0, now - job.submitted_at, "late")))
-        jobs = [job for job in batch.jobs if self._retarget(job, states[job.channel])]
-        converted = self._step(jobs, [states[job.channel] for job in jobs]) if jobs else {}
-        step_s = self._clock() - now
-        if jobs:
-            self._queue.step_s += (step_s - self._queue.step_s) / SMOOTHED_STEPS
-            self._on_step(step_s, len(jobs))
-        for job in batch.jobs:
-            queued_s = now - job.submitted_at
-            row = converted.get(job.channel)
-            if row is not None:
-                answers.append((job, Result(row, step_s, queued_s, None)))
-            else:
-                samples = self._silence(states[job.channel])
-                answers.append((job, Result(samples, 0.0, queued_s, "failed")))
-        return answers
+    def _members(self, batch: Batch) -> Mapping[int, Member]:
+        members = {}
+        for slot_id in batch.slot_ids:
+            place = self._places[slot_id]
+            if place.state is not None:  # always: nothing is queued before there is a state
+                members[slot_id] = Member(place.state, place.log_id)
+        return members
 
-    def _retarget(self, job: Job, state: State) -> bool:
-        """Apply the change of voice that comes with ``job``; False when that fails."""
-        if job.change is not None:
-            try:
-                self.converter.update(state, job.change.voice, job.change.pitch_shift)
-            except Exception:
-                logger.exception("changing the voice of a session failed")
-                return False
-        return True
-
-    def _silence(self, state: State) -> FloatArray:
-        try:
-            return self.converter.skip(state)
-        except Exception:
-            logger.exception("skipping a block failed")
-            return np.zeros(block_out(self.converter), np.float32)
-
-    def _step(self, jobs: list[Job], states: list[State]) -> dict[int, FloatArray]:
-        """Step the sessions together or, if that fails, each alone once; output by channel."""
-        try:
-            return self._checked(jobs, states)
-        except Exception:
-            logger.exception("a step over {} sessions failed", len(jobs))
-            if len(jobs) == 1:
-                return {}
-        converted: dict[int, FloatArray] = {}
-        for job, state in zip(jobs, states, strict=True):
-            try:
-                converted |= self._checked([job], [state])
-            except Exception:
-                logger.exception("the step of a session alone failed as well")
-        return converted
-
-    def _checked(self, jobs: list[Job], states: list[State]) -> dict[int, FloatArray]:
-        blocks = np.concatenate([job.block for job in jobs]).reshape(len(jobs), -1)
-        output = self.converter.step(blocks, states)
-        answers = dict(zip([job.channel for job in jobs], output, strict=True))
-        if np.isfinite(output).all():
-            return answers
-        logger.error("a step gave samples that are not finite")
-        return {channel: row for channel, row in answers.items() if np.isfinite(row).all()}
-
-    def _deliver(
-        self, answers: list[tuple[Job, Result]], owners: dict[int, tuple[State, Post]]
-    ) -> None:
+    def _run(self, thread: ModelThread, batch: Batch) -> None:
+        ran = self._runner.run(batch, thread.members, thread.calls)
+        with self._wake:
+            if thread.given_up:
+                return
+            thread.batch, thread.members = None, {}
+            if ran.stepped:
+                self._queue.step_s += (ran.step_s - self._queue.step_s) / SMOOTHED_STEPS
+            self._queue.finish(batch)
+            if self._queue.leave_at() <= self._clock():
+                self._wake.notify()
+            posts = {job.slot_id: self._post_of(job.slot_id) for job, _ in ran.answers}
         by_post: dict[Post, list[tuple[Job, Result]]] = {}
-        for answer in answers:
-            by_post.setdefault(owners[answer[0].channel][1], []).append(answer)
+        for answer in ran.answers:
+            post = posts[answer[0].slot_id]
+            if post is not None:
+                by_post.setdefault(post, []).append(answer)
         for post, pairs in by_post.items():
-            try:
-                post(functools.partial(self._hand_over, pairs))
-            except RuntimeError:
-                # The owner's loop has closed: nobody is left to hear the result.
-                logger.debug("{} results had no owner left", len(pairs))
+            post_to(post, functools.partial(self._hand_over, pairs))
+        if ran.stepped:
+            self._on_step(ran.step_s, ran.stepped)
+
+    def _post_of(self, slot_id: int) -> Post | None:
+        place = self._places.get(slot_id)
+        return None if place is None else place.post
 
     def _hand_over(self, pairs: list[tuple[Job, Result]]) -> None:
         for job, result in pairs:
-            if job.channel in self._owners:
-                # One session's fault must not cost the others their results.
-                try:
-                    job.done(result)
-                except Exception:
-                    logger.exception("a session could not take its result")
+            if job.slot_id in self._places:
+                answer_to(job, result)
+
+    def _new_state(
+        self, voice: Voice, pitch_shift: float, seed: int, source_f0_hz: float | None = None
+    ) -> State:
+        with self._making_state:
+            return self.converter.new_state(voice, pitch_shift, seed, source_f0_hz)
+
+    # ------------------------------------------------------------- replacement
+
+    def _give_up(self, thread: ModelThread, why: str, error: BaseException | None = None) -> None:
+        """End the sessions of a thread's batch, free their slots, and replace the thread."""
+        lost: list[tuple[Post, Job]] = []
+        with self._wake:
+            if thread.given_up:
+                return
+            thread.given_up = True
+            batch, members = thread.batch, thread.members
+            if batch is not None:
+                jobs = {job.slot_id: job for job in (*batch.jobs, *batch.late)}
+                for slot_id, job in jobs.items():
+                    place = self._places.pop(slot_id, None)
+                    self._queue.close(slot_id)
+                    if place is not None:
+                        lost.append((place.post, job))
+                self._queue.finish(batch)
+            replaced = not self._stopping and not self._threads.replace(thread)
+            self.failed = self.failed or replaced
+            self._wake.notify_all()
+        with logger.contextualize(session_id=log_ids(members) or "-"):
+            logger.opt(exception=error).error(
+                "{} {}; {} sessions end with it", thread.name, why, len(lost)
+            )
+        for post, job in lost:
+            post_to(post, functools.partial(answer_to, job, self._lost(job)))
+
+    def _lost(self, job: Job) -> Result:
+        silence = np.zeros(block_out(self.converter), np.float32)
+        return Result(silence, 0.0, self._clock() - job.submitted_at, "lost")
 
 
 class Slot:
-    """One session's place in the scheduler; belongs to the thread that opened it."""
+    """One session's place in the scheduler; belongs to the thread that reserved it."""
 
-    def __init__(self, scheduler: Scheduler, channel: int) -> None:
+    def __init__(self, scheduler: Scheduler, slot_id: int) -> None:
         self._scheduler = scheduler
-        self._channel = channel
+        self._slot_id = slot_id
+
+    def make_state(
+        self, voice: Voice, pitch_shift: float, seed: int, source_f0_hz: float | None = None
+    ) -> None:
+        """Make the session's state; may take as long as a block, so not for the event loop.
+
+        Args:
+            voice: Target voice.
+            pitch_shift: Semitones.
+            seed: Noise seed.
+            source_f0_hz: Median F0 of the source as far as known.
+        """
+        self._scheduler.make_state(self._slot_id, voice, pitch_shift, seed, source_f0_hz)
+
+    @property
+    def source_f0_hz(self) -> float | None:
+        """Median F0 of the source as learned by the blocks that were answered."""
+        return self._scheduler.source_f0_hz(self._slot_id)
+
+    def prepare(self, voice: Voice) -> Voice:
+        """Return ``voice`` ready for a :class:`VoiceChange`; see :meth:`.Converter.prepare`."""
+        return self._scheduler.converter.prepare(voice)
 
     def submit(
         self,
@@ -246,8 +340,8 @@ class Slot:
     ) -> None:
         """Queue ``block`` ``[block]``; ``done`` gets the result unless the slot closes first."""
         now = self._scheduler.now()
-        self._scheduler.submit(Job(self._channel, block, now, deadline, late_at, change, done))
+        self._scheduler.submit(Job(self._slot_id, block, now, deadline, late_at, change, done))
 
     def close(self) -> None:
-        """Give the slot back; no callback comes after this."""
-        self._scheduler.close(self._channel)
+        """Give the slot back; no result comes after this."""
+        self._scheduler.close(self._slot_id)

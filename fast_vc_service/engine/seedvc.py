@@ -63,7 +63,7 @@ def build(name: str, block_ms: int, device: str, source: SeedVcSource) -> Window
             raise ValueError(f"seedvc_checkpoint: there is no file {source.checkpoint}")
     files = tuple(sorted(paths.items()))
     model = _model(name, preset, files, device=device, source=source)
-    return WindowConverter(model, shape)
+    return WindowConverter(model, shape, high_passed=True)
 
 
 class DeferredModel:
@@ -90,9 +90,11 @@ class DeferredModel:
         """See :meth:`SeedVcModel.make_voice`."""
         return self._model().make_voice(name, audio, sample_rate)
 
-    def new_memory(self, voice: Voice, pitch_shift: float, seed: int) -> Any:
+    def new_memory(
+        self, voice: Voice, pitch_shift: float, seed: int, source_f0_hz: float | None = None
+    ) -> Any:
         """See :meth:`SeedVcModel.new_memory`."""
-        return self._model().new_memory(voice, pitch_shift, seed)
+        return self._model().new_memory(voice, pitch_shift, seed, source_f0_hz)
 
     def retarget(self, memory: Any, voice: Voice, pitch_shift: float) -> Any:
         """See :meth:`SeedVcModel.retarget`."""

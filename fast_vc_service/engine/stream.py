@@ -1,19 +1,70 @@
 """One session's sample accounting: client audio in, exact blocks out, exact output back.
 
 A :class:`Stream` has no thread, no clock and no network; it cuts and counts. Whoever drives it
-(a session through the scheduler, or :func:`convert_offline` in a loop) converts the blocks.
+(a session through the scheduler, or :func:`pump` in a loop) converts the blocks.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from fast_vc_service.audio.high_pass import LatestSamples
 from fast_vc_service.audio.pcm import clip
 from fast_vc_service.audio.resample import StreamResampler
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, Voice, block_out
+
+
+class BlockQueue:
+    """Pieces of audio of any length in, blocks of one length out.
+
+    Args:
+        size: Samples a block.
+
+    Attributes:
+        added: Samples that were added.
+        taken: Blocks that were taken.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.added = 0
+        self.taken = 0
+        self._pieces: deque[FloatArray] = deque()
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        """Samples that wait to be taken."""
+        return self._waiting
+
+    def add(self, samples: FloatArray) -> None:
+        """Append ``samples`` ``[n]``."""
+        if len(samples):
+            self._pieces.append(samples)
+            self._waiting += len(samples)
+            self.added += len(samples)
+
+    def take(self) -> FloatArray | None:
+        """Return the next block ``[size]``, or None while it is incomplete."""
+        if self._waiting < self.size:
+            return None
+        self._waiting -= self.size
+        self.taken += 1
+        if len(self._pieces[0]) == self.size:
+            return self._pieces.popleft()
+        block = np.empty(self.size, np.float32)
+        filled = 0
+        while filled < self.size:
+            piece = self._pieces.popleft()
+            room = self.size - filled
+            if len(piece) > room:
+                self._pieces.appendleft(piece[room:])
+                piece = piece[:room]
+            block[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        return block
 
 
 class Stream:
@@ -42,19 +93,16 @@ class Stream:
     ) -> None:
         self.rate_in = rate_in
         self.rate_out = rate_out
-        self.block = converter.block
         self.received_samples = 0
         self.sent_samples = 0
-        self.blocks_taken = 0
         self.blocks_accepted = 0
         self._block_out = block_out(converter)
         self._resample_in = StreamResampler(rate_in, SAMPLE_RATE_IN)
         self._resample_out = StreamResampler(converter.sample_rate_out, rate_out)
         self._delay = converter.delay
         self._surplus = converter.delay * converter.sample_rate_out // SAMPLE_RATE_IN
-        self._pieces: deque[FloatArray] = deque()
-        self._buffered = 0
-        self._heard = 0
+        self._latest = LatestSamples(rate_in)
+        self._blocks = BlockQueue(converter.block)
         self._ended = False
         self.delay_ms = 1e3 * (
             converter.delay / SAMPLE_RATE_IN
@@ -62,14 +110,22 @@ class Stream:
             + self._resample_out.lookahead_s
             + codec_delay_s
         )
-        self.delay_samples = round(self.delay_ms * rate_out / 1e3)
         self._lead = 0 if trim_delay else self.delay_samples
-        self._lead_due = self._lead
 
     @property
-    def blocks_ready(self) -> int:
-        """Whole blocks waiting to be taken."""
-        return self._buffered // self.block
+    def block(self) -> int:
+        """Samples at 16 kHz a block."""
+        return self._blocks.size
+
+    @property
+    def blocks_taken(self) -> int:
+        """Blocks that were taken to be converted."""
+        return self._blocks.taken
+
+    @property
+    def delay_samples(self) -> int:
+        """Samples at the output's rate by which output trails input, the block not counted."""
+        return round(self.delay_ms * self.rate_out / 1e3)
 
     @property
     def ended(self) -> bool:
@@ -97,38 +153,32 @@ class Stream:
         if self._ended:
             raise RuntimeError("push() after end()")
         self.received_samples += len(samples)
-        self._keep(self._resample_in.push(samples))
+        self._latest.add(samples)
+        self._blocks.add(self._resample_in.push(samples))
 
     def end(self) -> None:
-        """End the input: what is buffered is padded with zeros to whole blocks."""
+        """End the input: what is buffered is padded to whole blocks.
+
+        An offset or a hum goes on in the padding: its end would be a click, which converters hear
+        as far as they look ahead.
+        """
         if self._ended:
             return
         self._ended = True
         if not self.received_samples:
             return
-        self._keep(self._resample_in.flush())
-        blocks = -(-(self._heard + self._delay) // self.block)
-        self._keep(np.zeros(blocks * self.block - self._heard, np.float32))
+        heard = -(-self.received_samples * SAMPLE_RATE_IN // self.rate_in)
+        blocks = -(-(heard + self._delay) // self.block)
+        missing = blocks * self.block - self._blocks.added
+        # The resampler needs as much again as it looks ahead.
+        count = -(-missing * self.rate_in // SAMPLE_RATE_IN) + 1
+        count += round(self._resample_in.lookahead_s * self.rate_in)
+        padding = self._resample_in.push(self._latest.continuation(count))
+        self._blocks.add(padding[:missing])
 
     def take_block(self) -> FloatArray | None:
         """Return the next block ``[block]`` at 16 kHz, or None while it is incomplete."""
-        if self._buffered < self.block:
-            return None
-        self._buffered -= self.block
-        self.blocks_taken += 1
-        if len(self._pieces[0]) == self.block:
-            return self._pieces.popleft()
-        block = np.empty(self.block, np.float32)
-        filled = 0
-        while filled < self.block:
-            piece = self._pieces.popleft()
-            room = self.block - filled
-            if len(piece) > room:
-                self._pieces.appendleft(piece[room:])
-                piece = piece[:room]
-            block[filled : filled + len(piece)] = piece
-            filled += len(piece)
-        return block
+        return self._blocks.take()
 
     def accept(self, converted: FloatArray) -> FloatArray:
         """Take the converter's answer to the oldest open block.
@@ -153,11 +203,10 @@ class Stream:
             self._surplus -= cut
             converted = converted[cut:]
         output = self._resample_out.push(converted)
-        if self._ended and not self._buffered and self.blocks_accepted == self.blocks_taken:
+        if self._ended and not self._blocks and self.blocks_accepted == self.blocks_taken:
             output = np.concatenate([output, self._resample_out.flush()])
-        if self._lead_due:
-            output = np.concatenate([np.zeros(self._lead_due, np.float32), output])
-            self._lead_due = 0
+        if self._lead and self.blocks_accepted == 1:
+            output = np.concatenate([np.zeros(self._lead, np.float32), output])
         clipped = clip(output[: self.total_samples - self.sent_samples])
         self.sent_samples += len(clipped)
         return clipped
@@ -173,11 +222,44 @@ class Stream:
     def _scaled(self, samples: int) -> int:
         return (2 * samples * self.rate_out + self.rate_in) // (2 * self.rate_in)
 
-    def _keep(self, samples: FloatArray) -> None:
-        if len(samples):
-            self._pieces.append(samples)
-            self._buffered += len(samples)
-            self._heard += len(samples)
+
+def pump(
+    stream: Stream, convert: Callable[[FloatArray], FloatArray], chunks: Iterable[FloatArray]
+) -> Iterator[FloatArray]:
+    """Push ``chunks`` through ``stream`` to its end; yield the output ``[m]`` of each block.
+
+    Args:
+        stream: A new one.
+        convert: Takes a block ``[block]``, returns its answer ``[block_out]``.
+        chunks: Audio ``[n]`` at the stream's input rate, any n.
+    """
+    for chunk in chunks:
+        stream.push(chunk)
+        yield from _answers(stream, convert)
+    stream.end()
+    yield from _answers(stream, convert)
+
+
+def _answers(stream: Stream, convert: Callable[[FloatArray], FloatArray]) -> Iterator[FloatArray]:
+    while (block := stream.take_block()) is not None:
+        yield stream.accept(convert(block))
+
+
+def block_converter(
+    converter: Converter,
+    voice: Voice,
+    pitch_shift: float = 0.0,
+    seed: int = 0,
+    source_f0_hz: float | None = None,
+) -> Callable[[FloatArray], FloatArray]:
+    """Return what converts the blocks ``[block]`` of one new session, one after the other."""
+    state = converter.new_state(voice, pitch_shift, seed, source_f0_hz)
+
+    def convert(block: FloatArray) -> FloatArray:
+        converted: FloatArray = converter.step(block[None], [state])[0]
+        return converted
+
+    return convert
 
 
 def convert_offline(
@@ -189,7 +271,7 @@ def convert_offline(
     *,
     pitch_shift: float = 0.0,
     seed: int = 0,
-    progress: Callable[[float], None] | None = None,
+    chunk_samples: int | None = None,
 ) -> FloatArray:
     """Convert a whole clip through the same Stream that live sessions use.
 
@@ -201,25 +283,13 @@ def convert_offline(
         rate_out: Hz of the result.
         pitch_shift: Semitones.
         seed: Noise seed.
-        progress: Called with seconds of input converted so far after each block.
+        chunk_samples: Samples that are pushed at a time, which changes nothing; None is a second.
 
     Returns:
         ``[floor(n * rate_out / rate_in + 1/2)]`` samples.
     """
     stream = Stream(converter, rate_in=rate_in, rate_out=rate_out)
-    state = converter.new_state(voice, pitch_shift, seed)
-    pieces: list[FloatArray] = []
-
-    def drain() -> None:
-        while (block := stream.take_block()) is not None:
-            pieces.append(stream.accept(converter.step(block[None], [state])[0]))
-            if progress is not None:
-                progress(min(stream.blocks_accepted * stream.block / SAMPLE_RATE_IN, seconds))
-
-    seconds = len(audio) / rate_in
-    for start in range(0, len(audio), rate_in):
-        stream.push(audio[start : start + rate_in])
-        drain()
-    stream.end()
-    drain()
-    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+    step = chunk_samples or rate_in
+    chunks = (audio[start : start + step] for start in range(0, len(audio), step))
+    convert = block_converter(converter, voice, pitch_shift, seed)
+    return np.concatenate([np.zeros(0, np.float32), *pump(stream, convert, chunks)])

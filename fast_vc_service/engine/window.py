@@ -22,11 +22,22 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fast_vc_service.audio.high_pass import DoubleArray, HighPass, high_pass
+from fast_vc_service.audio.pcm import limit
 from fast_vc_service.audio.sola import best_offset, crossfade
 from fast_vc_service.contract import BLOCK_QUANTUM, SAMPLE_RATE_IN, FloatArray, State, Voice
 
 EDGE = SAMPLE_RATE_IN // 200
 """Samples at 16 kHz (5 ms) of the fades around a skipped block."""
+
+
+class WindowMemory(Protocol):
+    """What a model keeps of one session between windows: an immutable value."""
+
+    @property
+    def source_f0_hz(self) -> float | None:
+        """See :attr:`fast_vc_service.contract.State.source_f0_hz`."""
+        ...
 
 
 class WindowModel(Protocol):
@@ -48,7 +59,9 @@ class WindowModel(Protocol):
         """See :meth:`fast_vc_service.contract.Converter.blend_voices`."""
         ...
 
-    def new_memory(self, voice: Voice, pitch_shift: float, seed: int) -> Any:
+    def new_memory(
+        self, voice: Voice, pitch_shift: float, seed: int, source_f0_hz: float | None = None
+    ) -> Any:
         """Make what the model keeps between windows: an immutable value."""
         ...
 
@@ -125,16 +138,28 @@ class WindowState(State):
         position: Absolute index (16 kHz) of the next sample to be heard.
         tail: What the next block is cross-faded with, ``[fade]`` at the output rate; None before
             the first block and after a skipped one.
+        below_speech: State of the high-pass; None where ``tail`` is, and without one.
     """
 
     window: FloatArray = field(repr=False)
-    memory: Any
+    memory: WindowMemory
     position: int = 0
     tail: FloatArray | None = None
+    below_speech: DoubleArray | None = field(default=None, repr=False)
+
+    @property
+    def source_f0_hz(self) -> float | None:
+        """See the contract."""
+        return self.memory.source_f0_hz
 
 
 class WindowConverter:
     """A Converter made of a :class:`WindowModel` and a :class:`WindowGeometry`.
+
+    Args:
+        model: See there.
+        geometry: See there.
+        high_passed: Whether the model is to hear nothing of what lies below speech.
 
     Raises:
         ValueError: A length is no whole number of samples at the model's output rate.
@@ -142,7 +167,9 @@ class WindowConverter:
 
     sample_rate_in = SAMPLE_RATE_IN
 
-    def __init__(self, model: WindowModel, geometry: WindowGeometry) -> None:
+    def __init__(
+        self, model: WindowModel, geometry: WindowGeometry, *, high_passed: bool = False
+    ) -> None:
         self.family = model.family
         self.sample_rate_out = model.sample_rate_out
         self.block = geometry.block
@@ -155,29 +182,42 @@ class WindowConverter:
         self._search_out = geometry.search * model.sample_rate_out // SAMPLE_RATE_IN
         self._delay_out = self._out(geometry.delay)
         self._edge = model.sample_rate_out // 200
+        self._high_pass = HighPass.at(SAMPLE_RATE_IN) if high_passed else None
 
     def make_voice(self, name: str, audio: FloatArray, sample_rate: int) -> Voice:
         """Derive a voice from a reference clip; see the contract."""
+        if self._high_pass is not None:
+            audio = high_pass(audio, sample_rate)
         return self._model.make_voice(name, audio, sample_rate)
 
     def blend_voices(self, name: str, parts: Sequence[tuple[Voice, float]]) -> Voice:
         """See :meth:`fast_vc_service.contract.Converter.blend_voices`."""
         return self._model.blend_voices(name, parts)
 
-    def new_state(self, voice: Voice, pitch_shift: float = 0.0, seed: int = 0) -> WindowState:
-        """Make the state of a new session: a window of silence."""
+    def prepare(self, voice: Voice) -> Voice:
+        """Return ``voice``: these models take it as it is."""
+        return voice
+
+    def new_state(
+        self,
+        voice: Voice,
+        pitch_shift: float = 0.0,
+        seed: int = 0,
+        source_f0_hz: float | None = None,
+    ) -> WindowState:
+        """Make the state of a new session: a window of silence; see the contract."""
+        known = () if source_f0_hz is None else (source_f0_hz,)
         return WindowState(
             window=np.zeros(self._geometry.context, np.float32),
-            memory=self._model.new_memory(voice, pitch_shift, seed),
+            memory=self._model.new_memory(voice, pitch_shift, seed, *known),
         )
 
     def step(self, blocks: FloatArray, states: Sequence[State]) -> FloatArray:
         """Convert ``[B, block]``; see the contract."""
         own = [_own(state) for state in states]
         geometry = self._geometry
-        windows = np.concatenate(
-            [np.stack([state.window for state in own]), blocks.astype(np.float32)], axis=1
-        )
+        heard, below_speech = self._heard(blocks.astype(np.float32), own)
+        windows = np.concatenate([np.stack([state.window for state in own]), heard], axis=1)
         for row, state in enumerate(own):
             if state.tail is None and state.position:
                 # After a skipped block the audio sets in mid-speech: no step, a ramp.
@@ -197,6 +237,7 @@ class WindowConverter:
             state.memory = memories[row]
             state.position += geometry.block
             state.tail = pieces[row][1]
+            state.below_speech = below_speech[row]
         return np.stack([piece for piece, _ in pieces])
 
     def update(self, state: State, voice: Voice, pitch_shift: float) -> None:
@@ -213,8 +254,20 @@ class WindowConverter:
             silence[:length] = own.tail[:length] * _ramp(length)[::-1]
         own.window = np.zeros(self._geometry.context, np.float32)
         own.position += self._geometry.block
-        own.tail = None
+        own.tail = own.below_speech = None
         return silence
+
+    def _heard(
+        self, blocks: FloatArray, states: Sequence[WindowState]
+    ) -> tuple[FloatArray, list[DoubleArray | None]]:
+        """``[B, block]`` as the model is to hear it, and the high-pass's B new states."""
+        if self._high_pass is None:
+            return blocks, [None] * len(states)
+        filtered = [
+            self._high_pass.step(limit(block), state.below_speech)
+            for block, state in zip(blocks, states, strict=True)
+        ]
+        return np.stack([heard for heard, _ in filtered]), [after for _, after in filtered]
 
     def _piece(
         self, converted: FloatArray, tail: FloatArray | None

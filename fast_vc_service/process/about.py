@@ -27,7 +27,7 @@ def describe() -> dict[str, Any]:
 
 def build() -> str | None:
     """Return the commit of the checkout this runs from; None when it is installed otherwise."""
-    checkout = Path(__file__).resolve().parents[1]
+    checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists():
         return None
     try:

@@ -30,7 +30,7 @@ def find_home() -> Path:
                 f"{HOME_VARIABLE}: expected an existing folder, got '{named}' (environment)"
             )
         return home
-    checkout = Path(__file__).resolve().parents[1]
+    checkout = Path(__file__).resolve().parents[2]
     if (checkout / "pyproject.toml").is_file():
         return checkout
     return Path.cwd()

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from fast_vc_service.process.log_file import LogFile
+
 if TYPE_CHECKING:
     from loguru import Record
 
@@ -37,6 +39,7 @@ def configure(
     as_json: bool = False,
     rotation_mb: int = 50,
     retention_days: int = 14,
+    total_mb: int = 500,
     secrets: Iterable[str] = (),
 ) -> None:
     """Send this process's log lines to stderr and to ``file``.
@@ -51,6 +54,7 @@ def configure(
         as_json: One JSON object a line instead of text.
         rotation_mb: Megabytes after which a new file is begun.
         retention_days: Days after which old files are deleted.
+        total_mb: Megabytes of all files together; the oldest go.
         secrets: Texts that must never appear, whoever logs them.
     """
     render = _renderer(as_json, tuple(secret for secret in secrets if secret))
@@ -61,14 +65,11 @@ def configure(
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         logger.add(
-            file,
+            LogFile(file, rotation_mb, retention_days, total_mb),
             level=level,
             format=render,
             diagnose=False,
             backtrace=False,
-            rotation=rotation_mb * 1_000_000,
-            retention=f"{retention_days} days",
-            encoding="utf-8",
         )
     standard = max(logging.INFO, logger.level(level).no)
     logging.basicConfig(handlers=[_Intercept()], level=standard, force=True)
@@ -123,8 +124,10 @@ def _session(record: Record) -> str:
 
 
 def _message(record: Record, secrets: tuple[str, ...]) -> str:
-    # Control characters of a client's text must not forge lines of their own.
+    # Control characters of a client's text must not forge lines of their own; names of files may
+    # hold what no file of text can.
     message = scrub(record["message"], secrets).translate(_CONTROL)
+    message = message.encode("utf-8", "backslashreplace").decode()
     if len(message) > MAX_MESSAGE_CHARS:
         return f"{message[:MAX_MESSAGE_CHARS]}... ({len(message)} characters)"
     return message

@@ -1,10 +1,15 @@
-"""From a client's wish to a session with a slot, or to the error that refuses it."""
+"""From a client's first message to a session with a slot, or to the error that refuses it."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+
+from loguru import logger
 
 from fast_vc_service import __version__
 from fast_vc_service.audio.codecs import (
@@ -18,12 +23,14 @@ from fast_vc_service.contract import SAMPLE_RATE_IN, CannotBlendError, Voice
 from fast_vc_service.engine.placement import CapacityError
 from fast_vc_service.engine.scheduler import Slot
 from fast_vc_service.engine.stream import Stream
-from fast_vc_service.engine.voices import UnknownVoiceError
+from fast_vc_service.protocol.codes import ErrorCode
+from fast_vc_service.protocol.opening import Ready, Start
+from fast_vc_service.protocol.voice_choice import VoiceChoice, as_found, to_text
 from fast_vc_service.server.service import Service
-from fast_vc_service.sessions.errors import ErrorCode, SessionError
-from fast_vc_service.sessions.events import Ready, Start
+from fast_vc_service.sessions.errors import SessionError
 from fast_vc_service.sessions.recorder import Recorder
 from fast_vc_service.sessions.session import Session
+from fast_vc_service.voices.folder import UnknownVoiceError
 
 
 class Admission:
@@ -43,7 +50,10 @@ class Admission:
     async def admit(
         self, start: Start, *, send_now: Callable[[bytes], bool]
     ) -> tuple[Session, Ready]:
-        """Find the voice, then take a slot; nothing is taken before.
+        """Find the voice, then take a slot; nothing is taken before, and nothing kept on an error.
+
+        The slot is taken on the event loop, so that no two take the last one; the state, which may
+        cost as much as a block, is made in a thread.
 
         Args:
             start: The validated first message.
@@ -56,47 +66,61 @@ class Admission:
             SessionError: BUSY, INVALID_CONFIG or UNKNOWN_VOICE.
         """
         service = self._service
-        if service.state != "ready":
+        self._check_ready()
+        chosen = start.voice or service.voices.default
+        start = replace(start, voice=chosen)
+        decoder, encoder = _codecs(start)
+        voice = await self._find_voice(chosen)
+        with contextlib.ExitStack() as taken:
+            slot = self._reserve()
+            taken.callback(slot.close)
+            await asyncio.to_thread(
+                slot.make_state, voice, start.pitch_shift, start.seed, start.source_f0_hz
+            )
+            # Whoever has told the sessions to end since then did not know of this one.
+            self._check_ready()
+            stream = Stream(
+                service.engine.converter,
+                rate_in=start.sample_rate,
+                rate_out=start.sample_rate_out,
+                trim_delay=start.trim_delay,
+                codec_delay_s=encoder.pre_skip_samples / start.sample_rate_out,
+            )
+            recorder = self._recorder(start, stream)
+            if recorder is not None:
+                taken.callback(recorder.close)
+            session = Session(
+                start=start,
+                voice=voice,
+                slot=slot,
+                stream=stream,
+                decoder=decoder,
+                encoder=encoder,
+                find_voice=functools.partial(self._find_change, slot),
+                limits=service.session_limits,
+                observer=service.observer,
+                recorder=recorder,
+                send_now=send_now,
+            )
+            ready = self._ready(start, voice, stream, encoder.pre_skip_samples, recorder)
+            taken.pop_all()
+        return session, ready
+
+    def _check_ready(self) -> None:
+        state = self._service.state
+        if state != "ready":
             raise SessionError(
                 ErrorCode.BUSY,
-                f"the service is {service.state}",
-                hint="try again" if service.state == "starting" else "use another server",
-                retry_after_s=service.retry_after_s(),
+                f"the service is {state}",
+                hint="try again" if state == "starting" else "use another server",
+                retry_after_s=self._service.retry_after_s(),
             )
-        decoder, encoder = _codecs(start)
-        voice = await self._find_voice(start.voice or service.engine.voices.default)
-        stream = Stream(
-            service.engine.converter,
-            rate_in=start.sample_rate,
-            rate_out=start.sample_rate_out,
-            trim_delay=start.trim_delay,
-            codec_delay_s=encoder.pre_skip_samples / start.sample_rate_out,
-        )
-        slot = self._take_slot(start, voice)
-        recorder = self._recorder(start, stream)
-        session = Session(
-            start=start,
-            voice=voice,
-            slot=slot,
-            stream=stream,
-            decoder=decoder,
-            encoder=encoder,
-            find_voice=self._lookup_voice,
-            limits=service.session_limits,
-            observer=service.observer,
-            recorder=recorder,
-            send_now=send_now,
-        )
-        return session, self._ready(start, voice, stream, encoder.pre_skip_samples, recorder)
 
-    def _take_slot(self, start: Start, voice: Voice) -> Slot:
+    def _reserve(self) -> Slot:
         service = self._service
         try:
-            return service.engine.open(
-                voice,
-                start.pitch_shift,
-                start.seed,
-                post=asyncio.get_running_loop().call_soon_threadsafe,
+            return service.engine.reserve(
+                post=asyncio.get_running_loop().call_soon_threadsafe, log_id=self._connection_id
             )
         except CapacityError as error:
             raise SessionError(
@@ -107,15 +131,15 @@ class Admission:
                 retry_after_s=service.retry_after_s(),
             ) from error
 
-    async def _find_voice(self, name: str) -> Voice:
+    async def _find_voice(self, chosen: VoiceChoice) -> Voice:
         try:
-            return await self._lookup_voice(name)
+            return await self._lookup_voice(chosen)
         except UnknownVoiceError as error:
             raise SessionError(
                 ErrorCode.UNKNOWN_VOICE,
                 str(error),
                 expected="one of details.available",
-                got=name,
+                got=to_text(chosen),
                 available=list(error.available),
             ) from error
         except CannotBlendError as error:
@@ -129,31 +153,40 @@ class Admission:
         except ValueError as error:
             raise SessionError(
                 ErrorCode.UNKNOWN_VOICE,
-                f"the clip of voice {name!r} makes no voice: {error}",
+                f"the clip of voice {to_text(chosen)!r} makes no voice: {error}",
                 expected="one of details.available",
-                got=name,
-                available=self._service.engine.voices.names(self._owner),
+                got=to_text(chosen),
+                available=await asyncio.to_thread(self._service.voices.names, self._owner),
             ) from error
 
-    async def _lookup_voice(self, name: str) -> Voice:
-        voices = self._service.engine.voices
-        made = voices.made(name, self._owner)
-        return made if made is not None else await asyncio.to_thread(voices.get, name, self._owner)
+    async def _lookup_voice(self, chosen: VoiceChoice) -> Voice:
+        # In a thread even when the voice is made: an added one is looked for on the disk.
+        return await asyncio.to_thread(self._service.voices.get, chosen, self._owner)
+
+    async def _find_change(self, slot: Slot, chosen: VoiceChoice) -> Voice:
+        """Return the voice that a live session changes to, ready to be spoken with."""
+        voice = await self._lookup_voice(chosen)
+        return await asyncio.to_thread(slot.prepare, voice)
 
     def _recorder(self, start: Start, stream: Stream) -> Recorder | None:
         recording = self._service.recording
         wanted = recording.enabled if start.record is None else start.record and recording.enabled
         if not wanted:
             return None
-        return Recorder(
-            recording.folder,
-            start.session_id or self._connection_id,
-            datetime.now(UTC),
-            start.sample_rate,
-            start.sample_rate_out,
-            realtime=start.realtime,
-            lead_ms=0.0 if start.trim_delay else stream.delay_ms,
-        )
+        try:
+            return Recorder(
+                recording.folder,
+                start.session_id or self._connection_id,
+                datetime.now(UTC),
+                start.sample_rate,
+                start.sample_rate_out,
+                label=start.label,
+                realtime=start.realtime,
+                lead_ms=0.0 if start.trim_delay else stream.delay_ms,
+            )
+        except Exception:
+            logger.exception("a session is not recorded, since its recording cannot begin")
+            return None
 
     def _ready(
         self,
@@ -172,7 +205,7 @@ class Admission:
             sample_rate_out=start.sample_rate_out,
             encoding_out=start.encoding_out,
             opus_pre_skip_samples=pre_skip_samples,
-            voice=voice.name,
+            voice=as_found(start.voice or voice.name, voice.name),
             engine=service.engine.name,
             block_ms=block_ms,
             delay_ms=stream.delay_ms,
@@ -183,6 +216,7 @@ class Admission:
             max_session_s=limits.max_session_s,
             max_buffered_ms=service.session_limits.max_buffered_ms,
             server_version=__version__,
+            label=start.label,
         )
 
 

@@ -13,10 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-MAX_DELAYED = 64
-"""Failures that wait at the same time; further ones are answered at once, so that wrong keys
-cannot fill the connection cap. Keys are long enough not to be guessed at any rate."""
-
 _SHA256_PREFIX = "sha256:"
 _TOKEN_PREFIX = "fvt_"  # noqa: S105
 
@@ -108,7 +104,6 @@ class KeyRing:
         self._max_sessions: dict[KeyIdentity, int | None] = {}
         self._live: Counter[KeyIdentity] = Counter()
         self._failure_delay_s = failure_delay_s
-        self._delayed = 0
         for entry in entries:
             self._add(entry)
 
@@ -190,13 +185,8 @@ class KeyRing:
 
     async def delay_failure(self) -> None:
         """Wait before a wrong key is answered, so that guessing is slow."""
-        if self._delayed >= MAX_DELAYED:
-            return
-        self._delayed += 1
-        try:
-            await asyncio.sleep(self._failure_delay_s)
-        finally:
-            self._delayed -= 1
+        # However many wait: a right key passes them all, and their sockets are bounded.
+        await asyncio.sleep(self._failure_delay_s)
 
     def _add(self, entry: KeyEntry) -> None:
         identity, digest = KeyIdentity(entry.name), _configured_digest(entry)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from loguru import logger
 
 from fast_vc_service.server.metrics import Metrics
+from fast_vc_service.server.refusal_log import RefusalLog
 from fast_vc_service.sessions.observer import BlockTimes
 from fast_vc_service.sessions.report import PerformanceReport
+
+TOLD_STALL_S = 0.25
+"""Stalls of the event loop that are logged; shorter ones are only counted."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +21,7 @@ class Measurements:
 
     metrics: Metrics
     report: PerformanceReport
+    refusals: RefusalLog = field(default_factory=RefusalLog)
 
     def session_opened(self) -> None:
         """See :class:`Observer`."""
@@ -24,9 +31,16 @@ class Measurements:
         """See :class:`Observer`."""
         self.metrics.session_closed(code)
 
-    def refused(self, code: str) -> None:
-        """See :class:`Observer`."""
+    def refused(self, code: str, message: str = "") -> None:
+        """See :class:`Observer`; ``message`` is logged with the first of its kind."""
         self.metrics.refused(code)
+        self.refusals.note(code, message)
+
+    def stalled(self, seconds: float) -> None:
+        """Tell of a stall of the event loop, which no client is to blame for."""
+        self.metrics.stalled(seconds)
+        if seconds >= TOLD_STALL_S:
+            logger.warning("the event loop stood still for {:.0f} ms", seconds * 1e3)
 
     def error(self, code: str) -> None:
         """Count an error that ended a session."""
@@ -40,6 +54,10 @@ class Measurements:
     def step(self, seconds: float, batch: int) -> None:
         """See :class:`Observer`."""
         self.metrics.step(seconds, batch)
+
+    def task_restarted(self, task: str) -> None:
+        """Count work that had failed and was started again."""
+        self.metrics.task_restarted(task)
 
     def late(self, blocks: int) -> None:
         """See :class:`Observer`."""

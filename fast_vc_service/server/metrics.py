@@ -15,15 +15,29 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from fast_vc_service import __version__
-from fast_vc_service.lifecycle import ServiceState
-from fast_vc_service.server.problems import EdgeCode
-from fast_vc_service.sessions.errors import ErrorCode
+from fast_vc_service.protocol.codes import EdgeCode, ErrorCode
+from fast_vc_service.protocol.service_state import ServiceState
+from fast_vc_service.server.sockets.codes import SocketCode
 from fast_vc_service.sessions.observer import BlockTimes
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 OTHER = "other"
-"""Label of codes this module does not know, so that the number of labels stays bounded."""
+"""Label of codes and tasks this module does not know: the number of labels stays bounded."""
+
+TASKS = (
+    "model",
+    "warm-up",
+    "voices",
+    "watch",
+    "pruning",
+    "jobs",
+    "job-worker",
+    "job-expiry",
+    "recorder",
+    "drain",
+)
+"""What is started again when it fails; ``model`` is a model thread that was replaced."""
 
 STEP_BUCKETS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.25, 1.5, 2, 4)
 LATENCY_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 8)
@@ -35,7 +49,7 @@ class Watched(Protocol):
 
     @property
     def state(self) -> ServiceState:
-        """``starting``, ``ready`` or ``draining``."""
+        """``starting``, ``ready``, ``draining`` or ``failed``."""
         ...
 
     @property
@@ -76,11 +90,18 @@ class Metrics:
         self._refused = self._counters(
             "fast_vc_refused",
             "Connections turned away before they took a slot, by code.",
-            (*ErrorCode, *EdgeCode),
+            (*ErrorCode, *EdgeCode, *SocketCode),
         )
         self._errors = self._counters(
             "fast_vc_errors", "Errors that ended a session, by code.", ErrorCode
         )
+        restarts = Counter(
+            "fast_vc_task_restarts",
+            "Background tasks and model threads that failed and were started again.",
+            ["task"],
+            registry=self._registry,
+        )
+        self._restarts = {task: restarts.labels(task) for task in (*TASKS, OTHER)}
         self._blocks = Counter(
             "fast_vc_blocks", "Blocks the model was given.", registry=self._registry
         )
@@ -105,6 +126,11 @@ class Metrics:
             "fast_vc_step_sessions",
             "Sessions in one model step.",
             buckets=BATCH_BUCKETS,
+            registry=self._registry,
+        )
+        self._stalls = Counter(
+            "fast_vc_loop_stall_seconds",
+            "Seconds, beyond 50 ms each, that the event loop stood still: a fault of ours.",
             registry=self._registry,
         )
         ProcessCollector(registry=self._registry)
@@ -157,6 +183,14 @@ class Metrics:
     def late(self, blocks: int) -> None:
         """See :class:`Observer`."""
         self._late.inc(blocks)
+
+    def stalled(self, seconds: float) -> None:
+        """Count a stall of the event loop."""
+        self._stalls.inc(seconds)
+
+    def task_restarted(self, task: str) -> None:
+        """Count work that had failed and was started again."""
+        _labelled(self._restarts, task).inc()
 
     def _counters(self, name: str, documentation: str, codes: Iterable[str]) -> dict[str, Counter]:
         """Make a counter for each code at once: a rate needs the zero before the first event."""

@@ -14,7 +14,11 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fast_vc_service.server.problems import EdgeCode, problem, respond
+from fast_vc_service.protocol.codes import EdgeCode
+from fast_vc_service.server.auth import KeyRing, bearer
+from fast_vc_service.server.refusal import Refusal, refuse
+from fast_vc_service.server.sockets.addresses import is_loopback
+from fast_vc_service.server.sockets.paced import PacedTransport
 
 CONNECTIONS_RETRY_S = 5
 """What a client is told to wait when there are too many connections."""
@@ -53,18 +57,6 @@ def parse_authority(text: str) -> Authority | None:
     else:
         host = host.removesuffix(".")
     return Authority(host, port) if 0 < len(host) <= _MAX_HOST_CHARS else None
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether ``host``, as in :class:`Authority`, is this machine itself."""
-    if host == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
 
 
 class HostPolicy:
@@ -144,13 +136,15 @@ class ConnectionLimits:
     """ASGI middleware that refuses HTTP requests and WebSocket upgrades before any route.
 
     A refusal is a plain HTTP response, also to an upgrade (403, or 503 with ``Retry-After``).
-    The health routes are outside the connection cap: a full service is not a dead one.
+    The health routes and admins are outside the connection cap: a full service is not a dead one.
 
     Args:
         app: What comes after.
         allowed_hosts: See :class:`HostPolicy`.
         allowed_origins: See :class:`OriginPolicy`.
-        max_connections: WebSocket connections and HTTP requests served at the same time.
+        max_connections: WebSocket connections and HTTP requests served at the same time, where
+            sockets are not counted from ``accept`` on.
+        keys: Who is an admin, and who has a key at all.
         on_refused: Called with the code of every refusal.
 
     Raises:
@@ -164,12 +158,14 @@ class ConnectionLimits:
         allowed_hosts: Sequence[str] = (),
         allowed_origins: Sequence[str] = (),
         max_connections: int = 1000,
+        keys: KeyRing | None = None,
         on_refused: Callable[[str], None] = lambda _code: None,
     ) -> None:
         self._app = app
         self._hosts = HostPolicy(allowed_hosts)
         self._origins = OriginPolicy(allowed_origins)
         self._max_connections = max_connections
+        self._keys = keys or KeyRing()
         self._on_refused = on_refused
         self._open = 0
 
@@ -181,7 +177,7 @@ class ConnectionLimits:
         refusal = self._judge(scope)
         if refusal is not None:
             self._on_refused(refusal.code)
-            await _refuse(refusal, scope, receive, send)
+            await refuse(refusal, scope, receive, send)
         elif _is_health(scope):
             await self._app(scope, receive, send)
         else:
@@ -191,12 +187,12 @@ class ConnectionLimits:
             finally:
                 self._open -= 1
 
-    def _judge(self, scope: Scope) -> _Refusal | None:
+    def _judge(self, scope: Scope) -> Refusal | None:
         hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
         # Two of a header are as good as none: servers and proxies differ in which one they take.
         host = hosts[0] if len(hosts) == 1 else None
         if not self._hosts.allows(host):
-            return _Refusal(
+            return Refusal(
                 403,
                 EdgeCode.FORBIDDEN_HOST,
                 "this service is not served under that host",
@@ -208,7 +204,7 @@ class ConnectionLimits:
             )
         secure = scope["scheme"] in {"https", "wss"}
         if not all(self._origins.allows(origin, host, secure=secure) for origin in origins):
-            return _Refusal(
+            return Refusal(
                 403,
                 EdgeCode.FORBIDDEN_ORIGIN,
                 "pages of that origin may not connect",
@@ -218,39 +214,54 @@ class ConnectionLimits:
                     "hint": "if its pages are meant to connect, add it to allowed_origins",
                 },
             )
-        if self._open >= self._max_connections and not _is_health(scope):
-            return _Refusal(
-                503,
-                EdgeCode.TOO_MANY_CONNECTIONS,
-                "the service has too many connections",
+        # A page whose Origin is allowed has been judged; without one, only its mark tells of it.
+        if not origins and self._is_strange_page(scope):
+            return Refusal(
+                403,
+                EdgeCode.FORBIDDEN_ORIGIN,
+                "a page of another site asks for this, and shows no key",
                 {
-                    "expected": f"at most {self._max_connections}",
-                    "hint": "try again later or on another server",
-                    "retry_after_s": CONNECTIONS_RETRY_S,
+                    "expected": "a key, or a page of allowed_origins that asks with its Origin",
+                    "hint": "open the page of the service itself",
                 },
-                {"retry-after": str(CONNECTIONS_RETRY_S)},
             )
-        return None
+        return self._judge_place(scope)
 
+    def _judge_place(self, scope: Scope) -> Refusal | None:
+        paced: PacedTransport | None = (scope.get("extensions") or {}).get("paced")
+        if paced is None:
+            full = self._open >= self._max_connections
+        else:
+            client = scope.get("client")
+            if client is not None and client[0]:
+                paced.places.name(paced.place, client[0])
+            full = paced.place.kept_back
+        if not full or _is_health(scope) or self._is_admin(scope):
+            return None
+        return Refusal(
+            503,
+            EdgeCode.TOO_MANY_CONNECTIONS,
+            "the service has too many connections",
+            {
+                "expected": f"at most {self._max_connections}",
+                "hint": "try again later or on another server",
+                "retry_after_s": CONNECTIONS_RETRY_S,
+            },
+            {"retry-after": str(CONNECTIONS_RETRY_S), "connection": "close"},
+        )
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    status: int
-    code: EdgeCode
-    message: str
-    details: dict[str, object]
-    headers: dict[str, str] | None = None
+    def _is_admin(self, scope: Scope) -> bool:
+        caller = self._keys.caller(bearer(scope["headers"]))
+        return caller is not None and caller.admin
 
-
-async def _refuse(refusal: _Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await receive()
-        if "websocket.http.response" not in (scope.get("extensions") or {}):
-            # All that is left on a server without the extension; it makes a bare 403 of it.
-            await send({"type": "websocket.close", "code": 1008})
-            return
-    body = problem(refusal.code, refusal.message, **refusal.details)
-    await respond(refusal.status, body, refusal.headers)(scope, receive, send)
+    def _is_strange_page(self, scope: Scope) -> bool:
+        """Tell whether a browser says that another site's page asks, which may not."""
+        if "cross-site" not in _values(scope, b"sec-fetch-site") or _is_health(scope):
+            return False
+        navigates = scope["type"] == "http" and "navigate" in _values(scope, b"sec-fetch-mode")
+        if navigates and (scope["path"] == "/" or scope["path"].startswith("/demo")):
+            return False
+        return self._keys.caller(bearer(scope["headers"])) is None
 
 
 def _is_health(scope: Scope) -> bool:

@@ -12,7 +12,7 @@ LONGEST_RETRY_S = 60
 ENDS_REMEMBERED = 20
 
 
-class Turnover:
+class SessionEnds:
     """Remembers when the latest sessions ended."""
 
     def __init__(self) -> None:

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from loguru import logger
 
 from fast_vc_service.engine.build import Engine
-from fast_vc_service.engine.catalogue import VoiceCatalogue
-from fast_vc_service.lifecycle import ServiceState
+from fast_vc_service.engine.capacity import Capacity
+from fast_vc_service.process.scratch import ScratchFolder
+from fast_vc_service.protocol.service_state import ServiceState
 from fast_vc_service.server.auth import KeyRing
-from fast_vc_service.server.jobs.models import FileLimits
-from fast_vc_service.server.jobs.store import JobStore, StoreTakenError
-from fast_vc_service.server.jobs.work import FileWork
+from fast_vc_service.server.http.jobs.keeping import FileJobs
+from fast_vc_service.server.http.jobs.models import FileLimits
+from fast_vc_service.server.http.jobs.store import JobStore
+from fast_vc_service.server.http.jobs.work import FileWork
+from fast_vc_service.server.http.voice_models import ClipLimits
+from fast_vc_service.server.live_connections import LiveConnection, LiveConnections
 from fast_vc_service.server.measurements import Measurements
-from fast_vc_service.server.turnover import RETRY_S, Turnover
-from fast_vc_service.server.voice_models import ClipLimits
-from fast_vc_service.sessions.session import SessionLimits
+from fast_vc_service.server.retry_after import RETRY_S
+from fast_vc_service.sessions.errors import model_stopped
+from fast_vc_service.sessions.pacing import SessionLimits
+from fast_vc_service.voices.catalogue import VoiceCatalogue
 
 FINISH_S = 3.0
 """Time the last audio of sessions has that were still live at the drain deadline; together with
 uvicorn's own shutdown it stays within the 5 s that ``fast-vc stop`` waits beyond ``drain_s``."""
 
 
-EXPIRE_INTERVAL_S = 60.0
-"""How often old jobs are looked for."""
+CHECK_INTERVAL_S = 0.5
+"""How often connections and model threads are looked at."""
 
 
 @dataclass(frozen=True)
@@ -62,48 +65,32 @@ class Recording:
     folder: Path
 
 
-class LiveConnection(Protocol):
-    """What the service needs of a connection that holds a slot."""
-
-    def go_away(self, in_s: float) -> None:
-        """Tell the client that the service will stop in ``in_s`` seconds."""
-        ...
-
-    def finish(self) -> None:
-        """End the session as if ``end`` had come, then say GOING_AWAY."""
-        ...
-
-    def check(self, now: float) -> None:
-        """Enforce the time limits; called twice a second."""
-        ...
-
-
 @dataclass
 class Service:
     """Everything the routes and the WebSocket endpoint share."""
 
     engine: Engine
+    voices: VoiceCatalogue
     keys: KeyRing
     limits: EdgeLimits
     session_limits: SessionLimits
     recording: Recording
     observer: Measurements
-    work: FileWork
+    files: FileJobs
     clip_limits: ClipLimits = field(default_factory=ClipLimits)
-    file_limits: FileLimits = field(default_factory=FileLimits)
-    job_retention_s: float = 24 * 3600.0
-    jobs: JobStore | None = None
     on_state: Callable[[ServiceState], None] = lambda _state: None
+    on_failure: Callable[[], None] = lambda: None
     started_at: float = field(default_factory=time.time)
     _state: ServiceState = "starting"
-    _connections: set[LiveConnection] = field(default_factory=set)
-    _empty: asyncio.Event = field(default_factory=asyncio.Event)
-    _turnover: Turnover = field(default_factory=Turnover)
     _started: asyncio.Event = field(default_factory=asyncio.Event)
+    _connections: LiveConnections = field(default_factory=LiveConnections)
 
     @property
     def state(self) -> ServiceState:
-        """``starting`` until warm, ``ready``, ``draining`` once stopping."""
+        """``starting`` until warm, ``ready``, ``draining`` once stopping.
+
+        ``failed`` when the engine cannot convert any more; only a new process helps.
+        """
         return self._state
 
     @property
@@ -117,9 +104,29 @@ class Service:
         return self.engine.blends
 
     @property
-    def voices(self) -> VoiceCatalogue:
-        """The voices sessions may choose from."""
-        return self.engine.voices
+    def work(self) -> FileWork:
+        """Who converts files."""
+        return self.files.work
+
+    @property
+    def file_limits(self) -> FileLimits:
+        """What a file may be."""
+        return self.files.limits
+
+    @property
+    def scratch(self) -> ScratchFolder:
+        """Where uploads lie as long as they are needed."""
+        return self.files.scratch
+
+    @property
+    def job_retention_s(self) -> float:
+        """How long a finished job is kept."""
+        return self.files.retention_s
+
+    @property
+    def jobs(self) -> JobStore | None:
+        """Where jobs are kept; None while they cannot be."""
+        return self.files.store
 
     @property
     def live_sessions(self) -> int:
@@ -132,15 +139,18 @@ class Service:
         return self.engine.capacity
 
     def enter(self, state: ServiceState) -> None:
-        """Change state and tell whoever keeps the service info."""
+        """Change state and tell whoever wants to know; it decides nothing."""
         self._state = state
         self._started.set()
-        self.on_state(state)
+        try:
+            self.on_state(state)
+        except Exception:
+            logger.exception("that the service is {} could not be told", state)
 
     async def warm_up(self) -> None:
-        """Make the engine ready, then admit sessions; voices but the default follow after."""
+        """Make the engine ready, then admit sessions."""
         started = time.monotonic()
-        measured = await asyncio.to_thread(self.engine.warm_up)
+        measured = await asyncio.to_thread(self._warm_engine)
         for lane, capacity in zip(self.engine.placement.lanes, measured, strict=True):
             logger.info(
                 "{} on {}: step p95 {:.1f} ms over {} sessions, a block is {:.0f} ms, {} fit",
@@ -156,83 +166,83 @@ class Service:
         )
         if self._state == "starting":
             self.enter("ready")
-        await self._make_voices()
 
-    async def _make_voices(self) -> None:
+    def _warm_engine(self) -> list[Capacity]:
+        return self.engine.warm_up(self.voices.get(self.voices.default))
+
+    async def make_voices(self) -> None:
+        """Make the voices that are not made yet, once the service is ready.
+
+        Raises:
+            Exception: What went wrong with the last voice that could not be made but, for all that
+                is known, might be at another attempt.
+        """
+        await self._started.wait()
         await asyncio.to_thread(self.voices.sweep)
-        for name in self.engine.voices.names():
+        failure: Exception | None = None
+        for name in await asyncio.to_thread(self.voices.names):
             if self._state != "ready":
                 return
             try:
-                await asyncio.to_thread(self.engine.voices.get, name)
+                await asyncio.to_thread(self.voices.get, name)
             except (LookupError, ValueError) as error:
                 logger.warning("voice {} cannot be made: {}", name, error)
+            except Exception as error:
+                logger.warning("voice {} cannot be made now: {}", name, error)
+                failure = error
+        if failure is not None:
+            raise failure
 
     def retry_after_s(self) -> int:
         """In how many seconds a client that was refused should come again."""
         if self._state == "ready":
-            return self._turnover.retry_after_s(time.monotonic())
+            return self._connections.ends.retry_after_s(time.monotonic())
         # How long a warm-up still takes is not known, nor whether who stops will be back.
         return RETRY_S
 
     def joined(self, connection: LiveConnection) -> None:
         """Count a connection that took a slot."""
-        self._connections.add(connection)
-        self._empty.clear()
+        self._connections.joined(connection)
 
     def left(self, connection: LiveConnection) -> None:
         """Forget a connection that gave its slot back."""
-        self._turnover.ended(time.monotonic())
-        self._connections.discard(connection)
-        if not self._connections:
-            self._empty.set()
+        self._connections.left(connection)
 
     async def watch(self) -> None:
-        """Check every connection's time limits twice a second, for ever."""
+        """Check every connection's time limits and the model threads twice a second, for ever."""
+        before = time.monotonic()
         while True:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(CHECK_INTERVAL_S)
             now = time.monotonic()
-            for connection in list(self._connections):
-                connection.check(now)
+            self.observer.refusals.sum_up()
+            self._check_engine(min(now - before, 2 * CHECK_INTERVAL_S))
+            before = now
+            self._connections.tell_each(lambda connection, now=now: connection.check(now))  # type: ignore[misc]
+
+    def _check_engine(self, elapsed_s: float) -> None:
+        if self._state == "starting":
+            return
+        self.engine.check(elapsed_s)
+        if self.engine.failed and self._state != "failed":
+            logger.critical("the engine has failed: no session is admitted any more")
+            self.enter("failed")
+            error = model_stopped()
+            self._connections.tell_each(lambda connection: connection.fail(error))
+            self.on_failure()
 
     async def run_jobs(self, folder: Path, max_waiting: int) -> None:
         """Convert jobs once sessions are admitted, and remove them in their time, for ever."""
-        try:
-            store = await asyncio.to_thread(JobStore, folder, max_waiting)
-        except (StoreTakenError, OSError) as error:
-            logger.warning("this service keeps no jobs: {}", error)
-            return
-        self.jobs = store
-        expiring = asyncio.create_task(self._expire_jobs(store))
-        try:
-            await self._started.wait()
-            await self.work.run_jobs(store)
-        finally:
-            expiring.cancel()
-            self.jobs = None
-            store.close()
-
-    async def _expire_jobs(self, store: JobStore) -> None:
-        while True:
-            before = time.time() - self.job_retention_s
-            if removed := await asyncio.to_thread(store.expire, before):
-                logger.info("{} old jobs removed", removed)
-            await asyncio.sleep(min(EXPIRE_INTERVAL_S, self.job_retention_s))
+        await self.files.run(folder, max_waiting, self._started, self.observer.task_restarted)
 
     async def drain(self) -> None:
         """Admit nobody, let sessions end for ``drain_s``, then end those that are left."""
-        self.enter("draining")
+        if self._state != "failed":
+            self.enter("draining")
         if self._connections:
             logger.info("draining: {} sessions are live", len(self._connections))
-        for connection in list(self._connections):
-            connection.go_away(self.limits.drain_s)
-        await self._wait_until_empty(self.limits.drain_s)
-        for connection in list(self._connections):
-            connection.finish()
+        drain_s = self.limits.drain_s
+        self._connections.tell_each(lambda connection: connection.go_away(drain_s))
+        await self._connections.wait_until_empty(drain_s)
+        self._connections.tell_each(lambda connection: connection.finish())
         # What was received is still converted; a client that does not read is not waited for.
-        await self._wait_until_empty(FINISH_S)
-
-    async def _wait_until_empty(self, seconds: float) -> None:
-        if self._connections:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), seconds)
+        await self._connections.wait_until_empty(FINISH_S)

@@ -8,11 +8,11 @@ import numpy as np
 
 from fast_vc_service.audio.codecs import CorruptAudioError, Decoder
 from fast_vc_service.contract import FloatArray
-from fast_vc_service.sessions.errors import ErrorCode, SessionError, WarningCode
-from fast_vc_service.sessions.events import Start
+from fast_vc_service.protocol.codes import ErrorCode, WarningCode
+from fast_vc_service.protocol.limits import MAX_CONCEALED_IN_A_ROW, MAX_CORRUPT_S
+from fast_vc_service.protocol.opening import Start
+from fast_vc_service.sessions.errors import SessionError
 
-MAX_CONCEALED_IN_A_ROW = 5
-MAX_CORRUPT_S = 1.0
 SLICE_S = 0.1
 """Seconds of audio decoded at a time, so that a huge message does not hold up other sessions."""
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from loguru import logger
 
 from fast_vc_service.contract import FloatArray
+from fast_vc_service.engine.supervision import OnRestart, ignore_restart, keep_running
 from fast_vc_service.sessions.recording import (
     Direction,
     RecordingFiles,
@@ -49,7 +50,17 @@ _TOO_SLOW = "the disk cannot keep up"
 
 
 class RecordingWriter:
-    """The one thread that writes the recordings of a process; starts with the first recorder."""
+    """The one thread that writes the recordings of a process; starts with the first recorder.
+
+    Args:
+        period_s: Time between two passes over all recorders.
+        max_pending_bytes: What one recorder may have waiting for the disk.
+        max_total_pending_bytes: What all together may have waiting.
+
+    Attributes:
+        max_pending_bytes: As given.
+        on_restart: Told when the thread has failed and works again.
+    """
 
     def __init__(
         self,
@@ -65,6 +76,7 @@ class RecordingWriter:
         self._wake = threading.Event()
         self._recorders: list[Recorder] = []
         self._thread: threading.Thread | None = None
+        self.on_restart: OnRestart = ignore_restart
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Close every recorder and write out what waits; blocks, so not for the event loop.
@@ -83,12 +95,17 @@ class RecordingWriter:
         return True
 
     def add(self, recorder: Recorder) -> None:
-        """Write out ``recorder`` from now on, until it is closed."""
+        """Write out ``recorder`` from now on, until it is closed.
+
+        Raises:
+            RuntimeError: The system has no thread left.
+        """
         with self._lock:
-            self._recorders.append(recorder)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._recorders.append(recorder)
 
     def reserve(self, size_bytes: int) -> bool:
         """Take ``size_bytes`` of the room for waiting data, if there is as much left."""
@@ -108,6 +125,12 @@ class RecordingWriter:
         self._wake.set()
 
     def _work(self) -> None:
+        keep_running("recorder", self._write_all, on_restart=self._restarted)
+
+    def _restarted(self, name: str) -> None:
+        self.on_restart(name)
+
+    def _write_all(self) -> None:
         while True:
             self._wake.wait(self._period_s)
             self._wake.clear()
@@ -149,6 +172,7 @@ class Recorder:
         started: When the session began; names the folder of the day.
         rate_in: Hz of the input.
         rate_out: Hz of the output.
+        label: What the client calls the session besides.
         realtime: Whether the client sends by the clock; its latency means nothing otherwise.
         lead_ms: Silence in front of the output (the delay, where it is not trimmed).
         writer: The thread that does the writing.
@@ -162,6 +186,7 @@ class Recorder:
         rate_in: int,
         rate_out: int,
         *,
+        label: str | None = None,
         realtime: bool = True,
         lead_ms: float = 0.0,
         writer: RecordingWriter = SHARED_WRITER,
@@ -174,6 +199,7 @@ class Recorder:
             "sample_rate_out": rate_out,
             "realtime": realtime,
             "lead_ms": lead_ms,
+            **({} if label is None else {"label": label}),
         }
         self._files = RecordingFiles(
             folder,

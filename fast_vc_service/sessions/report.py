@@ -49,7 +49,9 @@ class Histogram:
 
     def add(self, value: float) -> None:
         """Count one value; a negative one (a stepped clock) counts as 0."""
-        self.extend((value,))
+        self._pending.append(value)
+        if len(self._pending) >= _PENDING:
+            self._fold()
 
     def extend(self, values: Iterable[float]) -> None:
         """Count each of ``values`` as :meth:`add` does."""
@@ -92,7 +94,7 @@ class Histogram:
         return [float(value) for value in np.clip(middles, self._min, self._max)]
 
     def summary(self, scale: float = 1.0) -> dict[str, float | None]:
-        """Return the figures of :func:`fast_vc_service.summary.describe`, times ``scale``.
+        """Return the figures of :func:`fast_vc_service.client.summary.describe`, times ``scale``.
 
         Without values every figure is None.
         """

@@ -19,13 +19,13 @@ from pydantic import ValidationError
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
 from fast_vc_service.errors import SettingsError
-from fast_vc_service.home import HOME_VARIABLE, read_dotenv
+from fast_vc_service.process.home import HOME_VARIABLE, read_dotenv
 from fast_vc_service.settings.model import ENV_PREFIX, ApiKey, Settings, expectation
 
 PROFILES = Path(__file__).resolve().parents[1] / "profiles"
 """The shipped profiles."""
 
-PACKAGED_VOICES = Path(__file__).resolve().parents[1] / "voices"
+PACKAGED_VOICES = Path(__file__).resolve().parents[1] / "clips"
 """The reference clips in an installed package; a checkout has them in ``wavs/references``."""
 
 DEFAULT_PROFILE = "prod"
@@ -81,7 +81,7 @@ def load_settings(
 
     Args:
         flags: Fields given on the command line.
-        home: See :func:`fast_vc_service.home.find_home`.
+        home: See :func:`fast_vc_service.process.home.find_home`.
         profile: Name of a profile; None asks ``env_profile`` and takes ``prod`` at last.
         config: A YAML file that takes the profile's place.
 

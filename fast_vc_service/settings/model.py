@@ -28,6 +28,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from fast_vc_service.protocol.limits import MAX_FRAME_BYTES
+
 ENV_PREFIX = "FAST_VC_"
 MIN_KEY_CHARS = 8
 
@@ -48,7 +50,7 @@ def _decode(value: object) -> object:
         return json.loads(value)
     except json.JSONDecodeError:
         raise ValueError(
-            'expected a JSON list like [{"name": "me", "key": "a-long-secret"}], '
+            'expected a JSON list like [{"name": "me", "key": "a-long-secret-of-your-own"}], '
             "got text that is not JSON"
         ) from None
 
@@ -241,12 +243,14 @@ class SeedVc(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _check_contexts(self) -> Self:
+    def _check_together(self) -> Self:
         if self.seedvc_dit_context_ms > self.seedvc_context_ms:
             raise ValueError(
                 f"seedvc_dit_context_ms: expected at most seedvc_context_ms "
                 f"({self.seedvc_context_ms}), got {self.seedvc_dit_context_ms}"
             )
+        if self.seedvc_config is not None and self.seedvc_checkpoint is None:
+            raise ValueError("seedvc_config: expected with seedvc_checkpoint, got it alone")
         return self
 
 
@@ -287,7 +291,7 @@ class Access(BaseModel):
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_decode)] = Field(
         (),
         description="Keys that clients may present; without any, every client is let in. In the "
-        'environment a JSON list: `[{"name": "me", "key": "a-long-secret"}]`.',
+        'environment a JSON list: `[{"name": "me", "key": "a-long-secret-of-your-own"}]`.',
     )
     allow_anonymous: bool = Field(
         False, description="Serve without keys on an address that others can reach."
@@ -323,7 +327,7 @@ class Limits(BaseModel):
     """What one session may take, and how a service ends."""
 
     max_message_bytes: int = Field(
-        1 << 20, ge=1024, le=16 << 20, description="Bytes of one WebSocket message."
+        1 << 20, ge=1024, le=MAX_FRAME_BYTES, description="Bytes of one WebSocket message."
     )
     handshake_timeout_s: float = Field(
         10, gt=0, le=600, description="Seconds until the first message must have come."
@@ -355,19 +359,24 @@ class Limits(BaseModel):
     drain_s: float = Field(
         30, ge=0, le=3600, description="Seconds that sessions get to finish when the service stops."
     )
+    exit_on_failure: bool = Field(
+        False,
+        description="End with status 1 when the model cannot be brought back, for a supervisor to "
+        "start the service anew. Otherwise it stays, in the state `failed`.",
+    )
 
 
 class Uploads(BaseModel):
     """Voices and files that are sent over HTTP."""
 
     max_clip_mb: int = Field(
-        10, ge=1, le=1000, description="Megabytes of the clip of an uploaded voice."
+        120, ge=1, le=1000, description="Megabytes of the clip of an uploaded voice."
     )
     max_clip_s: float = Field(
-        120,
+        600,
         ge=1,
         le=3600,
-        description="Seconds of the clip of an uploaded voice; 30 of them are used.",
+        description="Seconds of the clip of an uploaded voice; the best 30 of them are used.",
     )
     max_voices: int = Field(
         50, ge=0, le=10_000, description="Voices that one key may upload; 0 allows no upload."
@@ -410,6 +419,12 @@ class Records(BaseModel):
     )
     log_retention_days: int = Field(
         14, ge=1, le=3650, description="Days after which old log files are deleted."
+    )
+    log_total_mb: int = Field(
+        500,
+        ge=5,
+        le=1_000_000,
+        description="Megabytes of all log files of one service; the oldest go.",
     )
     temp_dir: Path = Field(
         Path("temp"),

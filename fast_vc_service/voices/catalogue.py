@@ -2,7 +2,7 @@
 
 Who is meant by ``owner``: the name of an API key. A user sees the clips of the folder, what was
 added for everybody (owner None) and what their own key has added; an own voice goes before. A
-blend (``engine/blend.py``) is looked up by its parts, and made anew each time.
+blend is looked up by its parts; the last ones are kept.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from pathlib import Path
 
 from fast_vc_service.audio.files import audio_info
 from fast_vc_service.contract import Converter, FloatArray, Voice
-from fast_vc_service.engine.blend import BlendError, is_blend, shares_of
-from fast_vc_service.engine.uploaded_voices import UploadedVoices, VoiceExistsError, VoiceRecord
-from fast_vc_service.engine.voice_check import ClipCheck, check_clip
-from fast_vc_service.engine.voices import (
-    NAME_RULE,
-    UnknownVoiceError,
-    VoiceStore,
-    is_voice_name,
+from fast_vc_service.protocol.checks import is_unicode
+from fast_vc_service.protocol.voice_choice import (
+    Blend,
+    VoiceChoice,
+    named_by,
     normal_name,
-    prepare_voice,
+    to_text,
 )
+from fast_vc_service.voices.blend_cache import BlendCache
+from fast_vc_service.voices.clip_check import ClipCheck, check_clip
+from fast_vc_service.voices.clip_folder import NAME_RULE, is_voice_name
+from fast_vc_service.voices.excerpt import best_excerpt
+from fast_vc_service.voices.folder import UnknownVoiceError, VoiceStore, prepare_voice
+from fast_vc_service.voices.uploads import UploadedVoices, VoiceExistsError, VoiceRecord
 
 
 class UnsuitableClipError(ValueError):
@@ -83,12 +86,13 @@ class VoiceCatalogue:
         self._max_a_owner = max_a_owner
         self._lock = threading.Lock()
         self._adding = threading.Lock()
+        self._blends = BlendCache()
         self._made: dict[tuple[str, str | None], tuple[int, Voice]] = {}
 
     @property
-    def default(self) -> str:
+    def default(self) -> VoiceChoice:
         """Name of the voice of those who choose none."""
-        return self._clips.default
+        return named_by(self._clips.default)
 
     def names(self, owner: str | None = None) -> list[str]:
         """List what ``owner`` may choose from, sorted."""
@@ -99,14 +103,14 @@ class VoiceCatalogue:
         """Return why clips of the folder make no voice, by file name."""
         return self._clips.problems()
 
-    def made(self, name: str, owner: str | None = None) -> Voice | None:
-        """Return the voice if it was made before; asks the disk no more than whether it is there.
+    def made(self, choice: VoiceChoice, owner: str | None = None) -> Voice | None:
+        """Return the voice if it was made before; reads nothing but whether it still exists.
 
         A voice that was removed, or removed and added anew, is not returned.
         """
-        name = normal_name(name)
-        if is_blend(name):
+        if isinstance(choice, Blend):
             return None
+        name = normal_name(choice)
         record = self._find(name, owner)
         if record is None:
             return self._clips.made(name)
@@ -114,7 +118,7 @@ class VoiceCatalogue:
             known = self._made.get((name, record.owner))
         return known[1] if known is not None and known[0] == self._uploads.stamp(record) else None
 
-    def get(self, name: str, owner: str | None = None) -> Voice:
+    def get(self, choice: VoiceChoice, owner: str | None = None) -> Voice:
         """Return a voice or a blend; the first use takes as long as making it of its clip does.
 
         Raises:
@@ -122,9 +126,9 @@ class VoiceCatalogue:
             CannotBlendError: The engine has no blends.
             ValueError: Found just now: its clip cannot make a voice; the message says why.
         """
-        name = normal_name(name)
-        if is_blend(name):
-            return self._blend(name, owner)
+        if isinstance(choice, Blend):
+            return self._blend(choice, owner)
+        name = normal_name(choice)
         made = self.made(name, owner)
         if made is not None:
             return made
@@ -195,18 +199,21 @@ class VoiceCatalogue:
             VoiceExistsError: ``owner`` has a voice of that name to choose from.
             TooManyVoicesError: ``owner`` has added as many as one may.
             UnsuitableClipError: The clip makes no voice.
-            ValueError: The name cannot be one.
+            ValueError: The name cannot be one, or the description is no Unicode.
             OSError: The voice cannot be written.
         """
         name = normal_name(name)
         if not is_voice_name(name):
             raise ValueError(f"expected {NAME_RULE}")
+        if description is not None and not is_unicode(description):
+            raise ValueError("expected a description in Unicode, got unpaired surrogates")
         self._check_room(name, owner)
         check = check_clip(audio, sample_rate)
         if check.problems:
             raise UnsuitableClipError(check)
         try:
-            voice = self._converter.make_voice(name, audio, sample_rate)
+            used = best_excerpt(audio, sample_rate).audio
+            voice = self._converter.make_voice(name, used, sample_rate)
         except ValueError as error:
             raise UnsuitableClipError(_with_problem(check, str(error))) from error
         record = VoiceRecord(name, owner, description, round(time.time(), 3), check)
@@ -219,7 +226,7 @@ class VoiceCatalogue:
     def remove(self, record: VoiceRecord) -> bool:
         """Delete an added voice and all that was made of it; False when it was gone already.
 
-        Sessions that speak with it go on doing so.
+        Sessions that use it keep it.
         """
         with self._lock:
             self._made.pop((record.name, record.owner), None)
@@ -233,16 +240,13 @@ class VoiceCatalogue:
         """Delete what a crash has left of added voices."""
         self._uploads.sweep()
 
-    def _blend(self, name: str, owner: str | None) -> Voice:
-        try:
-            shares = shares_of(name)
-        except BlendError as error:
-            raise UnknownVoiceError(name, self.names(owner)) from error
-        for part in shares:
-            if is_blend(part):
-                raise UnknownVoiceError(part, self.names(owner))
-        parts = [(self.get(part, owner), share) for part, share in shares.items()]
-        return self._converter.blend_voices(name, parts)
+    def _blend(self, blend: Blend, owner: str | None) -> Voice:
+        parts = [(self.get(name, owner), share) for name, share in blend.parts()]
+        return self._blends.get(
+            blend,
+            [voice for voice, _ in parts],
+            lambda: self._converter.blend_voices(to_text(blend), parts),
+        )
 
     def _check_room(self, name: str, owner: str | None) -> None:
         if self._find(name, owner) is not None or name in self._clips.names():
@@ -274,6 +278,31 @@ class VoiceCatalogue:
     def _clip_entry(self, name: str, clip: Path) -> VoiceEntry:
         duration_s = audio_info(clip).duration_s
         return VoiceEntry(name, round(duration_s, 3), None, self._clips.made(name) is not None)
+
+
+def build_catalogue(
+    converter: Converter,
+    *,
+    voices_dir: Path,
+    default_voice: str,
+    cache_dir: Path,
+    data_dir: Path,
+    checks_clips: bool,
+    max_voices: int = 50,
+) -> VoiceCatalogue:
+    """Build the catalogue of the voices for ``converter``.
+
+    Args:
+        converter: Makes the voices.
+        voices_dir: Folder of reference clips; each is a voice.
+        default_voice: Name of the voice of sessions that choose none.
+        cache_dir: Where voices made of the clips of ``voices_dir`` are kept.
+        data_dir: Where voices that users add are kept.
+        checks_clips: See :class:`~fast_vc_service.voices.folder.VoiceStore`.
+        max_voices: How many voices one owner may add.
+    """
+    clips = VoiceStore(voices_dir, converter, cache_dir, default_voice, checks_clips=checks_clips)
+    return VoiceCatalogue(clips, UploadedVoices(data_dir / "voices"), converter, max_voices)
 
 
 def _with_problem(check: ClipCheck, problem: str) -> ClipCheck:

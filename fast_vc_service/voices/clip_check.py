@@ -1,46 +1,32 @@
 """Whether a clip makes a good voice: how long, how loud, how clean, and whether one person speaks.
 
-What makes it useless is a problem, and refuses it; what makes it worse is a doubt, and is told.
+What makes it useless is a problem, and refuses it; what makes it worse is a warning.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from fast_vc_service.audio.high_pass import high_pass
 from fast_vc_service.audio.loudness import dbfs
 from fast_vc_service.audio.resample import resample
 from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray
-
-if TYPE_CHECKING:
-    from fast_vc_service.models.campplus import CampPlus
+from fast_vc_service.voices.excerpt import best_excerpt
+from fast_vc_service.voices.listening import ONE_SPEAKER, is_speech, speaker_embeddings
 
 SHORTEST_S, ENOUGH_S = 1.0, 5.0
-HEARD_S = 30.0
-"""Seconds of a clip that are looked at, and that a voice is made of: its beginning."""
-
 LEAST_SPEECH_S = 1.0
 ENOUGH_SPEECH_SHARE = 0.4
 QUIETEST_DBFS, QUIET_DBFS = -55.0, -38.0
 MOST_CLIPPED, CLIPPED = 0.02, 1e-4
 NOISIEST_DB, NOISY_DB = 3.0, 15.0
 
-ONE_SPEAKER = 0.4
-"""Least cosine of CAM++ embeddings of two windows of one speaker's speech.
-
-Measured with windows of 3 s on the people of the evaluation: one speaker 0.48 to 0.86 (16 clips of
-real speech), two speakers at most 0.34 in 95 % of the pairs.
-"""
-
 _CLIPPED_LEVEL = 0.999
-_SPEECH = 0.5
 _WINDOW, _HOP = 3 * SAMPLE_RATE_IN, 3 * SAMPLE_RATE_IN // 2
 
 
@@ -59,7 +45,8 @@ class ClipCheck:
         speaker_similarity: Of the two windows of its speech that are least alike, cosine; None
             with less than 4.5 s of speech.
         problems: Why it makes no voice; empty when it does.
-        doubts: Why it makes a worse voice than it could.
+        warnings: Why it makes a worse voice than it could.
+        used_s: What of it a voice is made of, seconds from and to; the rest above is of this.
     """
 
     duration_s: float
@@ -71,16 +58,38 @@ class ClipCheck:
     signal_to_noise_db: float | None
     speaker_similarity: float | None
     problems: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    used_s: tuple[tuple[float, float], ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the API and the records of voices show; ``doubts`` are the warnings."""
+        members = asdict(self)
+        members["problems"] = list(members["problems"])
+        members["doubts"] = list(members.pop("warnings"))
+        members["used_s"] = [list(span) for span in self.used_s]
+        return members
+
+    @classmethod
+    def from_json(cls, members: Mapping[str, Any]) -> ClipCheck:
+        """Read what :meth:`as_json` returned.
+
+        Raises:
+            KeyError, TypeError: It is something else.
+        """
+        rest = {name: value for name, value in members.items() if name != "doubts"}
+        rest["problems"] = tuple(members["problems"])
+        rest["used_s"] = tuple((span[0], span[1]) for span in members.get("used_s", ()))
+        return cls(**rest, warnings=tuple(members["doubts"]))
 
 
 def check_clip(audio: FloatArray, sample_rate: int) -> ClipCheck:
     """Look at a clip ``[n]`` of any length at ``sample_rate`` Hz; takes a second or so."""
     duration_s = len(audio) / sample_rate
-    heard = audio[: int(HEARD_S * sample_rate)]
-    speech_16k = resample(heard, sample_rate, SAMPLE_RATE_IN).astype(np.float32)
-    is_speech = _speech(speech_16k)
-    speech, rest = speech_16k[is_speech], speech_16k[~is_speech]
+    excerpt = best_excerpt(audio, sample_rate)
+    heard = excerpt.audio
+    speech_16k = resample(high_pass(heard, sample_rate), sample_rate, SAMPLE_RATE_IN)
+    spoken = is_speech(speech_16k)
+    speech, rest = speech_16k[spoken], speech_16k[~spoken]
     speech_s = len(speech) / SAMPLE_RATE_IN
     measured = ClipCheck(
         duration_s=round(duration_s, 3),
@@ -91,20 +100,21 @@ def check_clip(audio: FloatArray, sample_rate: int) -> ClipCheck:
         speech_share=round(speech_s / max(len(heard) / sample_rate, 1e-9), 3),
         signal_to_noise_db=round(_above_noise_db(speech, rest), 1) if len(rest) > 1600 else None,
         speaker_similarity=_least_alike(speech),
+        used_s=tuple((round(first, 2), round(last, 2)) for first, last in excerpt.spans_s),
     )
-    problems, doubts = _judge(measured)
-    return ClipCheck(**{**vars(measured), "problems": problems, "doubts": doubts})
+    problems, warnings = _judge(measured)
+    return ClipCheck(**{**vars(measured), "problems": problems, "warnings": warnings})
 
 
 def _judge(clip: ClipCheck) -> tuple[tuple[str, ...], tuple[str, ...]]:
     problems: list[str] = []
-    doubts: list[str] = []
+    warnings: list[str] = []
 
     def demand(value: float, least: float, good: float, told: str) -> None:
         if value < least:
             problems.append(told)
         elif value < good:
-            doubts.append(told)
+            warnings.append(told)
 
     demand(
         clip.duration_s,
@@ -147,23 +157,8 @@ def _judge(clip: ClipCheck) -> tuple[tuple[str, ...], tuple[str, ...]]:
         f"{100 * clip.clipped_share:.2f} % of the samples are clipped; record it with less gain",
     )
     if clip.speaker_similarity is not None and clip.speaker_similarity < ONE_SPEAKER:
-        doubts.append("more than one person seems to speak; use a clip of one speaker")
-    return tuple(problems), tuple(doubts)
-
-
-def _speech(audio: FloatArray) -> npt.NDArray[np.bool_]:
-    """Tell for each sample at 16 kHz whether it is speech (Silero VAD)."""
-    import torch
-
-    from fast_vc_service.models.silero.vad import CHUNK, load_vad
-
-    found = np.zeros(len(audio), bool)
-    whole = len(audio) // CHUNK * CHUNK
-    if whole:
-        with torch.no_grad(), _one_thread():
-            likely = load_vad(torch.device("cpu"))(torch.from_numpy(audio[:whole])[None])[0]
-        found[:whole] = np.repeat(likely.numpy() > _SPEECH, CHUNK)
-    return found
+        warnings.append("more than one person seems to speak; use a clip of one speaker")
+    return tuple(problems), tuple(warnings)
 
 
 def _above_noise_db(speech: FloatArray, rest: FloatArray) -> float:
@@ -172,35 +167,8 @@ def _above_noise_db(speech: FloatArray, rest: FloatArray) -> float:
 
 def _least_alike(speech: FloatArray) -> float | None:
     """Return the cosine of the two windows of ``speech`` that are least alike."""
-    import torch
-
     starts = range(0, len(speech) - _WINDOW + 1, _HOP)
     if len(starts) < 2:
         return None
-    network = _speaker_network()
-    with _one_thread():
-        windows = (torch.from_numpy(speech[start : start + _WINDOW]) for start in starts)
-        vectors = [network.embed(window).numpy() for window in windows]
-    vectors = [vector / max(float(np.linalg.norm(vector)), 1e-9) for vector in vectors]
+    vectors = speaker_embeddings([speech[start : start + _WINDOW] for start in starts])
     return round(min(float(a @ b) for a, b in itertools.combinations(vectors, 2)), 3)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Leave the other cores to live sessions; on busy ones several threads would only wait."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@cache
-def _speaker_network() -> CampPlus:
-    from fast_vc_service.models.campplus import load_campplus
-    from fast_vc_service.models.nano.load import WEIGHTS
-
-    return load_campplus(WEIGHTS / "campplus.safetensors")

@@ -23,10 +23,12 @@ from typing import Any
 import soundfile
 from loguru import logger
 
+from fast_vc_service.audio.files import telling_why
 from fast_vc_service.audio.pcm import to_int16
 from fast_vc_service.contract import FloatArray, Voice
-from fast_vc_service.engine.voice_check import ClipCheck
-from fast_vc_service.engine.voices import save_voice
+from fast_vc_service.protocol.checks import is_unicode
+from fast_vc_service.voices.clip_check import ClipCheck
+from fast_vc_service.voices.voice_file import save_voice
 
 CLIP, RECORD = "clip.flac", "voice.json"
 SCHEMA = 1
@@ -119,9 +121,11 @@ class UploadedVoices:
             OSError: It cannot be written.
         """
         with self._construct() as folder:
-            soundfile.write(folder / CLIP, to_int16(audio), sample_rate, format="FLAC")
+            with telling_why(folder / CLIP):
+                soundfile.write(folder / CLIP, to_int16(audio), sample_rate, format="FLAC")
             save_voice(folder / f"{voice.family}.safetensors", voice)
-            content = {"schema": SCHEMA, **asdict(record), "consent": True}
+            members = {**asdict(record), "check": record.check.as_json()}
+            content = {"schema": SCHEMA, **members, "consent": True}
             (folder / RECORD).write_text(json.dumps(content, indent=2), encoding="utf-8")
             for path in folder.iterdir():
                 _sync(path)
@@ -194,15 +198,17 @@ def _read(path: Path) -> VoiceRecord | None:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
             raise ValueError(f"expected schema {SCHEMA}, got {content['schema']!r}")
-        check = content["check"]
-        for name in ("problems", "doubts"):
-            check[name] = tuple(check[name])
+        for member in ("name", "owner", "description"):
+            text = content[member]
+            # One record that cannot be told must not break the list for all.
+            if not (isinstance(text, str) and is_unicode(text)) and (member == "name" or text):
+                raise ValueError(f"{member}: expected a text in Unicode")
         return VoiceRecord(
             name=content["name"],
             owner=content["owner"],
             description=content["description"],
             created_at=float(content["created_at"]),
-            check=ClipCheck(**check),
+            check=ClipCheck.from_json(content["check"]),
         )
     except (OSError, ValueError, TypeError, KeyError) as error:
         logger.warning("{} cannot be read, the voice is left out: {}", path, error)

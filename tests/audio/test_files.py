@@ -4,6 +4,7 @@ import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ from fast_vc_service.audio.files import (
     AudioInfo,
     WavWriter,
     audio_info,
+    count_audio,
     iter_audio,
     read_audio,
     wav_header,
     write_audio,
 )
+from fast_vc_service.audio.untrusted import TooLongError, examine, read_untrusted
 from fast_vc_service.contract import FloatArray
 
 ROOT = Path(__file__).parents[2]
@@ -55,12 +58,87 @@ def test_writing_clips_and_never_wraps(tmp_path: Path) -> None:
     assert values.tolist() == [32767, -32768, 0, 16384]
 
 
-def test_channels_are_averaged(tmp_path: Path) -> None:
-    left, right = noise(500), noise(500)[::-1]
-    soundfile.write(tmp_path / "a.wav", np.stack([left, right], 1), 44100, subtype="FLOAT")
+def test_channels_with_the_same_sound_are_one_of_them(tmp_path: Path) -> None:
+    left = noise(500)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, left], 1), 44100, subtype="FLOAT")
     y, rate = read_audio(tmp_path / "a.wav")
     assert (rate, audio_info(tmp_path / "a.wav").channels) == (44100, 2)
-    np.testing.assert_allclose(y, (left + right) / 2, atol=1e-6)
+    np.testing.assert_allclose(y, left, atol=1e-6)
+
+
+def test_a_float_file_above_full_scale_is_scaled_to_it(tmp_path: Path) -> None:
+    loud = 2.5 * noise(5_000)
+    soundfile.write(tmp_path / "a.wav", loud, 16_000, subtype="FLOAT")
+    info = count_audio(tmp_path / "a.wav")
+    assert info.peak == pytest.approx(np.abs(loud).max())
+    y, _ = read_audio(tmp_path / "a.wav")
+    np.testing.assert_allclose(y, loud / np.abs(loud).max(), atol=1e-6)
+
+
+def tone(seconds: float) -> FloatArray:
+    time = np.arange(round(16_000 * seconds)) / 16_000
+    return (0.3 * np.sin(2 * np.pi * 300 * time)).astype(np.float32)
+
+
+def unfinished_wav(path: Path, sizes: bytes = bytes(4)) -> None:
+    """What a recorder leaves that was killed before it wrote the sizes."""
+    soundfile.write(path, tone(3), 16_000, format="WAV", subtype="PCM_16")
+    data = bytearray(path.read_bytes())
+    place = data.index(b"data") + 4
+    data[4:8] = data[place : place + 4] = sizes
+    path.write_bytes(data)
+
+
+def flac_of_unknown_length(path: Path) -> None:
+    soundfile.write(path, tone(3), 16_000, format="FLAC")
+    data = bytearray(path.read_bytes())
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+
+
+def tagged(path: Path, file_format: str) -> None:
+    soundfile.write(path, tone(3), 16_000, format=file_format, subtype="PCM_16")
+    path.write_bytes(b"ID3\x04\x00\x00" + bytes([0, 0, 1, 0]) + bytes(128) + path.read_bytes())
+
+
+WHOLE: dict[str, Callable[[Path], None]] = {
+    "data size 0": unfinished_wav,
+    "data size unknown": lambda path: unfinished_wav(path, b"\xff" * 4),
+    "FLAC of unknown length": flac_of_unknown_length,
+    "ID3 before RIFF": lambda path: tagged(path, "WAV"),
+    "ID3 before FLAC": lambda path: tagged(path, "FLAC"),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_all_samples_of_an_odd_file_are_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "odd"
+    WHOLE[kind](path)
+    assert count_audio(path).frames == len(tone(3))
+    y, rate = read_audio(path)
+    assert rate == 16_000
+    np.testing.assert_allclose(y, tone(3), atol=1e-4)
+    # The same as from a stranger.
+    assert examine(path, max_s=10.0).frames == len(tone(3))
+    assert np.array_equal(read_untrusted(path, max_s=10.0)[0], y)
+    with pytest.raises(TooLongError):
+        examine(path, max_s=2.0)
+
+
+@pytest.mark.parametrize("file_format", ["OGG", "MP3", "FLAC", "WAV"])
+def test_of_a_file_that_was_cut_off_what_is_there_is_read(tmp_path: Path, file_format: str) -> None:
+    path = tmp_path / f"cut.{file_format.lower()}"
+    whole = np.tile(tone(3), 6)
+    soundfile.write(path, whole, 16_000, format=file_format)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    y, _ = read_audio(path)
+    assert 0.2 * len(whole) < len(y) < 0.8 * len(whole)
+    assert count_audio(path).frames == len(y)
+    assert examine(path, max_s=60.0).frames == len(y)
+    steady = slice(2_000, len(y) // 2)
+    assert np.std(y[steady]) == pytest.approx(np.std(whole), rel=0.2)
 
 
 def test_float_files_with_wild_samples_become_finite_audio(tmp_path: Path) -> None:

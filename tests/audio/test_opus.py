@@ -19,13 +19,11 @@ from fast_vc_service.audio.codecs import (
 )
 from fast_vc_service.audio.opus import (
     FRAME_DURATIONS_MS,
-    MAX_BITRATE,
-    MIN_BITRATE,
-    OPUS_RATES_HZ,
     OpusDecoder,
     _library,
 )
 from fast_vc_service.contract import FloatArray
+from fast_vc_service.protocol.limits import BITRATES, OPUS_RATES_HZ
 
 pytestmark = pytest.mark.skipif(not opus_available(), reason="libopus is not installed")
 
@@ -79,7 +77,7 @@ def test_flush_emits_all_and_not_a_packet_more(
 @pytest.mark.parametrize("frame_ms", FRAME_DURATIONS_MS)
 def test_a_packet_lasts_as_long_as_asked_for_at_any_bit_rate(frame_ms: float) -> None:
     x = vowel(48000, 0.5)
-    for bitrate in (MIN_BITRATE, MAX_BITRATE):
+    for bitrate in BITRATES:
         encoder = make_encoder("OPUS", 48000, bitrate, frame_ms)
         packets = encoder.encode(x) + encoder.flush()
         decoder = make_decoder("OPUS", 48000)
@@ -122,25 +120,76 @@ def test_decodes_at_the_session_rate_whatever_the_packet(packet_rate: int, rate:
     assert 0.5 < power < 2
 
 
-def test_stereo_packets_come_out_mono() -> None:
+def stereo_packets(left: FloatArray, right: FloatArray, rate: int = 48_000) -> list[bytes]:
+    """Packets of 20 ms with two channels, as music players and browsers send them."""
     api = _library()
-    state = api.encoder.create_state(48000, 2, api.opuslib.APPLICATION_AUDIO)
-    time = np.arange(48000) / 48000
-    stereo = np.zeros((48000, 2), np.float32)
-    stereo[:, 0] = 0.5 * np.sin(2 * np.pi * 440 * time)
+    state = api.encoder.create_state(rate, 2, api.opuslib.APPLICATION_AUDIO)
+    api.encoder.encoder_ctl(state, api.ctl.set_bitrate, 128_000)
     packet = ctypes.create_string_buffer(1275)
-    decoder = OpusDecoder(16000)
-    decoded = []
-    for start in range(0, 48000, 960):
-        frame = np.ascontiguousarray(stereo[start : start + 960])
-        size = api.encoder.libopus_encode_float(
-            state, frame.ctypes.data_as(ctypes.POINTER(ctypes.c_float)), 960, packet, 1275
-        )
-        decoded.append(decoder.decode(packet.raw[:size]))
+    step = rate // 50
+    both = np.stack([left, right], 1).astype(np.float32)
+    packets = []
+    for start in range(0, len(both) - step + 1, step):
+        frame = np.ascontiguousarray(both[start : start + step])
+        pointer = frame.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        size = api.encoder.libopus_encode_float(state, pointer, step, packet, 1275)
+        packets.append(packet.raw[:size])
     api.encoder.destroy(state)
-    assert {len(piece) for piece in decoded} == {320}
-    # One side only: the mean of both is half as loud.
-    assert float(np.sqrt(2 * np.mean(np.square(decoded[-1])))) == pytest.approx(0.25, rel=0.1)
+    assert any(packet[0] & 0x04 for packet in packets)
+    return packets
+
+
+SYLLABLES = vowel(48_000, 2.0) * (np.arange(96_000) % 24_000 < 14_400)
+
+
+def level_db(audio: FloatArray) -> float:
+    return float(10 * np.log10(np.square(audio).mean() + 1e-12))
+
+
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+@pytest.mark.parametrize(
+    ("left", "right"), [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (1.0, -1.0), (0.5, -1.0), (1.0, 0.1)]
+)
+def test_speech_in_stereo_packets_is_as_loud_as_in_the_louder_channel(
+    left: float, right: float, rate: int
+) -> None:
+    packets = stereo_packets(left * SYLLABLES, right * SYLLABLES)
+    decoded = decode_all(OpusDecoder(rate), packets)
+    assert len(decoded) == 2 * rate
+    assert level_db(decoded) == pytest.approx(level_db(SYLLABLES), abs=1.0)
+    # From the first syllable on.
+    first = decoded[: rate // 4]
+    assert level_db(first) == pytest.approx(level_db(SYLLABLES[:12_000]), abs=1.0)
+
+
+def test_channels_that_change_in_mid_stream_leave_no_gap() -> None:
+    """Mono, then stereo in opposite phase, then mono again, with a packet lost in between."""
+    mono = make_encoder("OPUS", 48_000, 96_000).encode(SYLLABLES)
+    stereo = stereo_packets(SYLLABLES, -SYLLABLES)
+    decoder = OpusDecoder(48_000)
+    decoded = [decoder.decode(packet) for packet in (mono + stereo)]
+    decoded.append(decoder.conceal())
+    decoded += [decoder.decode(packet) for packet in mono]
+    out = np.concatenate(decoded)
+    assert len(out) == 3 * 96_000 + 960
+    for start in (0, 96_000, 192_960):
+        said = out[start : start + 96_000]
+        assert level_db(said) == pytest.approx(level_db(SYLLABLES), abs=1.0)
+    # No click where the decoder changes: nothing is steeper than in the speech.
+    steepest = np.abs(np.diff(decode_all(OpusDecoder(48_000), mono))).max()
+    assert np.abs(np.diff(out[95_000:97_000])).max() < 1.2 * steepest
+
+
+def test_a_broken_stereo_packet_leaves_a_mono_stream_as_it_is() -> None:
+    packets = make_encoder("OPUS", 48_000).encode(SYLLABLES)
+    broken = bytes([packets[0][0] | 0x04 | 0x03, 0x3F]) + b"\xff"
+    whole, hurt = OpusDecoder(48_000), OpusDecoder(48_000)
+    for packet in packets[:10]:
+        assert np.array_equal(whole.decode(packet), hurt.decode(packet))
+    with pytest.raises(CorruptAudioError):
+        hurt.decode(broken)
+    assert np.array_equal(whole.conceal(), hurt.conceal())
+    assert np.array_equal(whole.decode(packets[11]), hurt.decode(packets[11]))
 
 
 @pytest.mark.parametrize("rate", OPUS_RATES_HZ)
@@ -188,7 +237,7 @@ def test_hostile_packets_never_crash_and_never_last_longer_than_120_ms(rate: int
     rng = np.random.default_rng(rate)
     good = make_encoder("OPUS", rate).encode(vowel(rate, 0.1))
     decoder = OpusDecoder(rate)
-    buffer = decoder._pcm
+    buffer = decoder._mono._pcm
     refused = 0
     for turn in range(600):
         packet = rng.bytes(int(rng.integers(1, 3000 if turn % 5 == 0 else 80)))
@@ -201,7 +250,7 @@ def test_hostile_packets_never_crash_and_never_last_longer_than_120_ms(rate: int
         assert np.isfinite(decoded).all()
         assert np.abs(decoded).max() <= 1
     assert 0 < refused < 600
-    assert decoder._pcm is buffer
+    assert decoder._mono._pcm is buffer
     assert len(decode_all(decoder, good)) == len(good) * rate // 50
 
 
@@ -222,7 +271,7 @@ def test_handles_are_freed() -> None:
     api.decoder.destroy = lambda state: (freed.append(state), destroy(state))
     try:
         decoder = OpusDecoder(16000)
-        state = decoder._state
+        state = decoder._mono._state
         del decoder
         gc.collect()
     finally:

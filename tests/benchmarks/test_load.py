@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,8 @@ import pytest
 
 from benchmarks import load, tables
 from benchmarks.peer import Call
+from benchmarks.raw_sessions import RawClients
 from benchmarks.results import save
-from benchmarks.service import Server
-from benchmarks.under_load import _shares
 from fast_vc_service.models.passthrough.converter import PassthroughConverter
 
 
@@ -37,12 +37,9 @@ def test_the_climb_ends_at_the_most_that_is_asked_for() -> None:
     assert [each["sessions"] for each in levels] == [1, 2, 4, 8, 16]
 
 
-def test_sessions_are_spread_evenly_over_servers_and_clients() -> None:
-    servers = [Server(f"ws://{number}", number) for number in range(3)]
-    count = dict.fromkeys((server.url for server in servers), 0)
-    for part, urls in _shares(servers, 10, client_processes=4):
-        for place in range(len(part)):
-            count[urls[place % len(urls)]] += 1
+def test_sessions_are_spread_evenly_over_servers() -> None:
+    clients = RawClients([f"ws://{number}" for number in range(3)], warm_up_s=1.0, seconds=1.0)
+    count = Counter(clients.url_of(number) for number in range(1, 11))
     assert sorted(count.values()) == [3, 3, 4]
 
 

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -7,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio.server import ServerConnection, serve
 
-from benchmarks.talkers import answering_chunk, frame, frames, run_sessions
+from benchmarks.raw_sessions import RawClients, answering_chunk, frame, frames
+from fast_vc_service.loadtest.client_report import ClientReport
+from fast_vc_service.loadtest.schedule import Schedule
+from fast_vc_service.loadtest.statistics import pooled_statistics
 
 
 def server_frame(opcode: int, payload: bytes) -> bytes:
@@ -71,27 +75,48 @@ async def echo(connection: ServerConnection) -> None:
         elif json.loads(message)["type"] == "marker":
             marker = message
         else:
-            stats = {"silenced_ms": 0.0, "real_time_factor": {"p95": 0.25}}
+            stats = {
+                "silenced_ms": 0.0,
+                "real_time_factor": dict.fromkeys(("mean", "min", "max", "p95"), 0.25),
+            }
             await connection.send(json.dumps({"type": "complete", "stats": stats}))
             return
 
 
-def test_the_load_speaks_the_protocol_and_counts_its_markers(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    async def run() -> dict[str, Any]:
-        async with serve(echo, "127.0.0.1", 0) as server:
+def run_clients(count: int, handler: Any, **settings: Any) -> list[ClientReport]:
+    async def run() -> list[ClientReport]:
+        async with serve(handler, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            url = f"ws://127.0.0.1:{port}/ws"
-            return await run_sessions([url], 3, warm_up_s=0.2, seconds=0.4)
+            clients = RawClients([f"ws://127.0.0.1:{port}/ws"], **settings)
+            begin = lambda: Schedule(time.monotonic() + 0.1, 0.02 / count)  # noqa: E731
+            return await clients.run_sessions(range(1, count + 1), begin)
 
-    result = asyncio.run(run())
-    assert capsys.readouterr().out.startswith("started ")
+    return asyncio.run(run())
+
+
+def test_the_load_speaks_the_protocol_and_counts_its_markers() -> None:
+    reports = run_clients(3, echo, warm_up_s=0.2, seconds=0.4)
+    assert [report.number for report in reports] == [1, 2, 3]
+    assert all(report.success for report in reports)
     # 20 chunks count, a marker before every tenth.
-    assert len(result["latencies_ms"]) == 3 * 2
-    assert result["received_bytes"] == 3 * 30 * 640
-    assert result["silenced_ms"] == 0
-    assert result["rtf_p95"] == 0.25
+    assert [len(report.chunks) for report in reports] == [2, 2, 2]
+    assert [len(report.send_delays_ms) for report in reports] == [30, 30, 30]
+    figures = pooled_statistics(reports)
+    assert figures["silenced_ms"] == 0
+    assert figures["real_time_factor"]["worst_p95"] == 0.25
+    chunk = reports[0].chunks[0]
+    assert chunk.mouth_to_ear_ms == pytest.approx(chunk.latency_ms + 20)
+
+
+def test_a_refused_session_says_why() -> None:
+    async def refuse(connection: ServerConnection) -> None:
+        await connection.recv()
+        await connection.send(
+            json.dumps({"type": "error", "error_code": "BUSY", "message": "full"})
+        )
+
+    reports = run_clients(2, refuse, warm_up_s=0.0, seconds=0.1)
+    assert [report.error["message"] for report in reports if report.error] == ["BUSY: full"] * 2
 
 
 def test_a_clients_frame_is_what_a_server_expects() -> None:

@@ -80,3 +80,20 @@ def test_added_latency_is_the_difference_at_each_percentile() -> None:
     service = {cpu: 8.0, "latency_ms": {"p50": 3.0, "p99": 9.0}}
     echo = {cpu: 3.0, "latency_ms": {"p50": 1.0, "p99": 4.0}}
     assert added(service, echo) == {cpu: 5.0, "latency_ms": {"p50": 2.0, "p99": 5.0}}
+
+
+def test_attacks_are_a_table(tmp_path: Path) -> None:
+    row = {
+        "engine": "nano",
+        "kind": "pings",
+        "stage": "session",
+        "connections": 100,
+        "added_late_ms": 12.4,
+        "health_ms": float("inf"),
+        "silenced_ms": 0.0,
+        "added_mb": 3.2,
+        "after_mb": -0.4,
+    }
+    table = tables.of_result(save("hostile", tmp_path, rows=[row]))
+    line = "| nano | pings | session | 100 | 12 ms | inf ms | 0 ms | +3 MB | -0 MB |"
+    assert line in table.splitlines()

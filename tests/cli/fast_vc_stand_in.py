@@ -1,38 +1,42 @@
-"""``fast-vc`` with a stand-in for the application: it answers /health, drains and ends."""
+"""``fast-vc`` with a stand-in for the application: it answers /health, drains and ends.
+
+It stays in a phase (``import``, ``warm-up``, ``drain``) for as long as the working directory holds
+a file of that name.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import sys
-import time
 import types
+from pathlib import Path
 from typing import Any
 
 from fast_vc_service.cli import main
+from waiting import until
 
-WARM_UP_S = float(os.environ.pop("STAND_IN_WARM_UP_S", "0"))
-DRAIN_S = float(os.environ.pop("STAND_IN_DRAIN_S", "0"))
-IMPORT_S = float(os.environ.pop("STAND_IN_IMPORT_S", "0"))
+
+def over(phase: str) -> bool:
+    """Whether nothing keeps the stand-in in ``phase`` any more."""
+    return not Path(phase).exists()
 
 
 def serve(settings: Any, info: Any, sock: socket.socket) -> int:
     stopping: list[int] = []
     signal.signal(signal.SIGINT, lambda number, _: stopping.append(number))
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
-    state, since = "starting", time.monotonic()
+    state = "starting"
     sock.settimeout(0.05)
     while True:
-        now = time.monotonic()
-        if state == "starting" and now - since >= WARM_UP_S:
+        if state == "starting" and over("warm-up"):
             state = "ready"
             info.set_state(state)
         if stopping and state != "draining":
-            state, since = "draining", now
+            state = "draining"
             info.set_state(state)
-        if (state == "draining" and now - since >= DRAIN_S) or len(stopping) > 1:
+        if (state == "draining" and over("drain")) or len(stopping) > 1:
             return 0
         try:
             connection, _ = sock.accept()
@@ -49,8 +53,8 @@ if __name__ == "__main__":
 
     class StandIn(types.ModuleType):
         def __getattr__(self, name: str) -> Any:
-            # As long as importing torch takes, in which a service can be stopped as well.
-            time.sleep(IMPORT_S)
+            # Importing torch takes seconds, in which a service can be stopped as well.
+            until(lambda: over("import"))
             return {"serve": serve}[name]
 
     import fast_vc_service

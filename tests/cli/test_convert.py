@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,10 @@ import pytest
 import soundfile
 
 from fast_vc_service.cli import main
-from fast_vc_service.convert import Request, find_files, run
+from fast_vc_service.commands import one_file
+from fast_vc_service.commands.convert import run
+from fast_vc_service.commands.one_file import Request
+from fast_vc_service.commands.source_files import find_files
 from fast_vc_service.errors import ConversionError
 from fast_vc_service.settings import Settings
 
@@ -72,6 +76,18 @@ def test_output_is_as_long_as_the_input_and_in_its_place(
         assert np.abs(said - heard)[middle].max() < 0.01
 
 
+@pytest.mark.parametrize("wanted", [8000, 24_000, 44_100, 96_000])
+def test_the_output_has_the_rate_that_is_asked_for(
+    settings: Settings, sing: Callable[..., Path], tmp_path: Path, capsys: Capture, wanted: int
+) -> None:
+    source = sing("a.wav", 16_000, 1.2345)
+    request = Request([source], tmp_path / "out", sample_rate=wanted)
+    (result,) = converted(settings, request, capsys)["files"]
+    info = soundfile.info(result["output"])
+    assert (info.samplerate, result["sample_rate"]) == (wanted, wanted)
+    assert info.frames == int(soundfile.info(source).frames * wanted / 16_000 + 0.5)
+
+
 def test_long_input_is_exact_too(
     settings: Settings, sing: Callable[..., Path], tmp_path: Path, capsys: Capture
 ) -> None:
@@ -123,12 +139,10 @@ def test_a_failing_conversion_leaves_nothing_behind(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from fast_vc_service import convert
-
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(convert, "convert_blocks", fail)
+    monkeypatch.setattr(one_file, "convert_blocks", fail)
     with pytest.raises(KeyboardInterrupt):
         run(settings, Request([sing("a.wav")], tmp_path / "out"))
     assert list((tmp_path / "out").iterdir()) == []
@@ -176,7 +190,7 @@ def test_a_run_is_resumed(
 def test_folders_keep_their_shape_and_names_never_collide(
     sing: Callable[..., Path], tmp_path: Path
 ) -> None:
-    for name in ("a.wav", "a.flac", "sub/b.WAV", "sub/.c.d.ogg"):
+    for name in ("a.wav", "a.flac", "sub/b.WAV", "sub/c.d.ogg"):
         sing(name)
     (tmp_path / "in" / "README.md").touch()
     folder = tmp_path / "in"
@@ -184,17 +198,45 @@ def test_folders_keep_their_shape_and_names_never_collide(
     assert [path.relative_to(folder).as_posix() for path, _ in found] == [
         "a.flac",
         "a.wav",
-        "sub/.c.d.ogg",
         "sub/b.WAV",
+        "sub/c.d.ogg",
         "a.wav",
     ]
     assert [place.as_posix() for _, place in found] == [
         "a",
         "a-2",
-        "sub/.c.d",
         "sub/b",
+        "sub/c.d",
         "a-3",
     ]
+
+
+def test_a_folder_leaves_out_what_is_hidden_or_its_own_output(
+    settings: Settings, sing: Callable[..., Path], tmp_path: Path, capsys: Capture
+) -> None:
+    for name in ("a.wav", ".hidden.wav", ".trash/b.wav"):
+        sing(name)
+    (tmp_path / "in" / "notes.txt").touch()
+    request = Request([tmp_path / "in"], tmp_path / "in" / "out")
+    for _ in range(2):
+        assert run(settings, request) == 0
+        told = capsys.readouterr()
+        assert [path.name for path in (tmp_path / "in" / "out").rglob("*")] == ["a.wav"]
+        assert "notes.txt: not taken: its suffix" in told.err
+        assert ".hidden.wav: not taken: it is hidden" in told.err
+    assert "out/a.wav: not taken: it lies in the output folder" in told.err
+
+
+def test_a_float_file_above_full_scale_is_scaled_and_that_is_said(
+    settings: Settings, tmp_path: Path, capsys: Capture
+) -> None:
+    source = tmp_path / "loud.wav"
+    time = np.arange(16_000) / 16_000
+    soundfile.write(source, 2.0 * np.sin(2 * np.pi * 300 * time), 16_000, subtype="FLOAT")
+    assert run(settings, Request([source], tmp_path / "out")) == 0
+    assert "scaled from a peak of 2.00 to 1" in capsys.readouterr().out
+    said, _ = soundfile.read(tmp_path / "out" / "loud.wav")
+    assert np.std(said) == pytest.approx(0.5**0.5, rel=0.02)
 
 
 def test_an_empty_folder_is_a_failure(settings: Settings, tmp_path: Path, capsys: Capture) -> None:
@@ -302,3 +344,24 @@ def test_the_command_refuses_in_one_line(
     assert command(monkeypatch, tmp_path, source, *both) == 2
     assert command(monkeypatch, tmp_path) == 1
     assert "low-pitched-male-24k.wav: no such file" in capsys.readouterr().err
+
+
+def test_names_that_cannot_be_printed_cost_a_batch_nothing(
+    settings: Settings, sing: Callable[..., Path], tmp_path: Path, capsys: Capture
+) -> None:
+    names = [b"a\xff.wav", b"a\xfe.wav", b"long" * 62 + b".wav", b"\x1b[2J.wav"]
+    folder = sing("fine.wav").parent
+    content = (folder / "fine.wav").read_bytes()
+    for name in names:
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(content)
+    Path(os.fsdecode(os.fsencode(folder) + b"/broken\xff.wav")).write_bytes(b"RIFF no audio")
+    assert run(settings, Request([folder], tmp_path / "out", file_format="flac")) == 1
+    out, err = capsys.readouterr()
+    *lines, last = out.splitlines()
+    assert last == "5 of 6 files converted"
+    assert out.replace("\n", "").isprintable()
+    assert r"broken\xff.wav" in err
+    for line in lines:
+        written = line.partition(" -> ")[2].partition(": ")[0]
+        assert len(soundfile.read(written)[0]), "it opens by the name that is shown"
+    assert len({line.partition(" -> ")[0] for line in lines}) == 5

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from fast_vc_service import doctor
+from fast_vc_service.commands import doctor
+from fast_vc_service.commands.check import Check
 from fast_vc_service.engine.capacity import Capacity
-from fast_vc_service.lifecycle import bind_socket
+from fast_vc_service.process.address import bind_socket
 from fast_vc_service.settings import Settings
 
 REFERENCES = Path(__file__).parents[2] / "wavs/references"
@@ -19,7 +20,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(engine="passthrough", port=0, voices_dir=REFERENCES, **places)  # type: ignore[arg-type]
 
 
-def finding(settings: Settings, name: str) -> doctor.Check:
+def finding(settings: Settings, name: str) -> Check:
     return {check.name: check for check in doctor.examine(settings)}[name]
 
 
@@ -87,7 +88,7 @@ def test_speed_is_judged(
     from fast_vc_service.engine.build import Engine
 
     capacity = Capacity(sessions=1, step_s=0.02 * rtf, batch=1, stream_s=1e-4, block_s=0.02)
-    monkeypatch.setattr(Engine, "warm_up", lambda _engine: [capacity])
+    monkeypatch.setattr(Engine, "warm_up", lambda _engine, _voice: [capacity])
     check = finding(settings, "speed")
     assert check.verdict == verdict
     assert bool(check.advice) == (verdict != "ok")

@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from loguru import logger
+from pydantic import SecretStr
 
-from fast_vc_service.logs import configure, scrub
+from fast_vc_service.commands import serve
+from fast_vc_service.process.logs import configure, scrub
+from fast_vc_service.settings import Settings
+from fast_vc_service.settings.model import ApiKey
 
 SECRET = "correct-horse-battery"
 
@@ -110,6 +114,24 @@ def test_files_rotate(file: Path) -> None:
     assert len(list(file.parent.iterdir())) == 2
 
 
+def test_all_files_together_are_bounded(file: Path) -> None:
+    file.parent.mkdir(parents=True)
+    earlier = file.parent / "service.2020-01-01_00-00-00_000000.log"
+    earlier.write_text("x" * 3_000_000)
+    other = file.parent / "another.log"
+    other.write_text("not ours")
+    configure(level="INFO", file=file, rotation_mb=50, total_mb=5)
+    most = 0
+    for number in range(4000):
+        logger.info("{} {}", number, "x" * 3900)
+        if number % 100 == 0:
+            most = max(most, sum(path.stat().st_size for path in file.parent.glob("service*")))
+    assert 4_000_000 < most < 6_000_000
+    assert not earlier.exists()
+    assert other.exists()
+    assert "3999 x" in file.read_text()
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -122,3 +144,18 @@ def test_files_rotate(file: Path) -> None:
 )
 def test_scrubbing(text: str, expected: str) -> None:
     assert scrub(text) == expected
+
+
+def test_short_keys_are_warned_of_by_name_alone(
+    tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = [
+        ApiKey(name="short", key=SecretStr("fifteen-letters")),
+        ApiKey(name="long", key=SecretStr("sixteen-letters-")),
+        ApiKey(name="digest", key=SecretStr("sha256:" + "0" * 64)),
+    ]
+    settings = Settings(api_keys=tuple(keys), logs_dir=tmp_path)
+    serve.start_logs(settings, file)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
+    assert "api_keys: short can be guessed" in line
+    assert "fifteen" not in line

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from fast_vc_service.cli import main
-from fast_vc_service.lifecycle import bind_socket, info_path
+from fast_vc_service.process.address import bind_socket
+from fast_vc_service.process.service_info import info_path
+from waiting import until
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = Path(__file__).with_name("fast_vc_stand_in.py")
@@ -39,7 +41,8 @@ def port() -> int:
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FAST_VC_")}
-    return {**kept, "FAST_VC_HOME": str(home), **more}
+    paths = os.pathsep.join(map(str, STAND_IN.parents[1:3]))
+    return {**kept, "FAST_VC_HOME": str(home), "PYTHONPATH": paths, **more}
 
 
 @pytest.fixture
@@ -83,10 +86,11 @@ def serve(home: Path) -> Iterator[Serve]:
     started: list[subprocess.Popen[str]] = []
 
     def run(
-        *arguments: object, ignore_interrupt: bool = False, **more: str
+        *arguments: object, hold: str | None = None, before: str = "", **more: str
     ) -> subprocess.Popen[str]:
-        # What a script's `nohup ... &` hands down.
-        shell = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"] if ignore_interrupt else []
+        if hold is not None:
+            (home / hold).touch()
+        shell = ["sh", "-c", f'{before}; exec "$@"', "sh"] if before else []
         child = subprocess.Popen(
             [*shell, sys.executable, str(STAND_IN), "serve", *map(str, arguments)],
             env=environment(home, **more),
@@ -107,25 +111,26 @@ def serve(home: Path) -> Iterator[Serve]:
 
 def wait_for(home: Path, port: int, state: str) -> dict[str, object]:
     path = info_path(home / "temp", port)
-    deadline = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < deadline:
-        if path.is_file():
-            info: dict[str, object] = json.loads(path.read_text())
-            if info["state"] == state:
-                return info
-        time.sleep(0.02)
-    raise AssertionError(f"not {state} in time")
+
+    def told() -> dict[str, object] | None:
+        info: dict[str, object] = json.loads(path.read_text()) if path.is_file() else {}
+        return info if info.get("state") == state else None
+
+    found = until(told, f"a service that is {state}")
+    assert found is not None
+    return found
 
 
 def test_a_service_s_life(home: Path, port: int, cli: Cli, serve: Serve) -> None:
     assert cli("status").returncode == 3
-    child = serve("--port", port, STAND_IN_WARM_UP_S="2", STAND_IN_DRAIN_S="1")
+    child = serve("--port", port, hold="warm-up")
     info = wait_for(home, port, "starting")
     assert info["master_pid"] == child.pid
     assert info["url"] == f"ws://127.0.0.1:{port}/ws"
     assert (info["env_profile"], info["config_path"], info["engine"]) == ("prod", None, "nano")
     assert cli("status").returncode == 4
 
+    (home / "warm-up").unlink()
     wait_for(home, port, "ready")
     ready = cli("status", "--json")
     assert ready.returncode == 0
@@ -156,15 +161,48 @@ def test_a_service_s_life(home: Path, port: int, cli: Cli, serve: Serve) -> None
 def test_a_service_started_by_nohup_in_a_script_can_be_stopped(
     home: Path, port: int, cli: Cli, serve: Serve
 ) -> None:
-    child = serve("--port", port, ignore_interrupt=True, STAND_IN_IMPORT_S="20")
+    # What a script's `nohup ... &` hands down.
+    child = serve("--port", port, before='trap "" INT', hold="import")
     wait_for(home, port, "starting")
     assert cli("stop", "--port", port).returncode == 0
     assert child.wait() == 0
     assert not info_path(home / "temp", port).exists()
 
 
+def test_who_ignores_the_end_of_the_terminal_goes_on(
+    home: Path, port: int, cli: Cli, serve: Serve
+) -> None:
+    child = serve("--port", port, before='trap "" HUP', hold="import")
+    wait_for(home, port, "starting")
+    child.send_signal(signal.SIGHUP)
+    (home / "import").unlink()
+    wait_for(home, port, "ready")
+    assert cli("stop").returncode == 0
+    assert child.wait() == 0
+
+
+def test_the_end_of_the_terminal_ends_who_still_starts(home: Path, port: int, serve: Serve) -> None:
+    child = serve("--port", port, hold="import")
+    wait_for(home, port, "starting")
+    child.send_signal(signal.SIGHUP)
+    assert child.wait() == 0
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_service_needs_no_open_streams(
+    home: Path, port: int, cli: Cli, serve: Serve, closed: str
+) -> None:
+    child = serve("--port", port, before=f"exec {closed}")
+    wait_for(home, port, "ready")
+    assert cli("status").returncode == 0
+    assert cli("stop").returncode == 0
+    assert child.wait() == 0
+    (log,) = (home / "logs").glob("*.log")
+    assert "Traceback" not in log.read_text()
+
+
 def test_stop_force_does_not_wait(home: Path, port: int, cli: Cli, serve: Serve) -> None:
-    child = serve("--port", port, STAND_IN_DRAIN_S="60")
+    child = serve("--port", port, hold="drain")
     wait_for(home, port, "ready")
     assert cli("stop", "-f").returncode == 0
     assert child.wait() == 0
@@ -172,7 +210,7 @@ def test_stop_force_does_not_wait(home: Path, port: int, cli: Cli, serve: Serve)
 
 @pytest.mark.slow
 def test_stop_says_what_survives(home: Path, port: int, cli: Cli, serve: Serve) -> None:
-    child = serve("--port", port, STAND_IN_DRAIN_S="60", FAST_VC_DRAIN_S="0")
+    child = serve("--port", port, hold="drain", FAST_VC_DRAIN_S="0")
     wait_for(home, port, "ready")
     left = cli("stop")
     assert left.returncode == 1
@@ -202,9 +240,7 @@ def test_one_of_several_services_is_chosen_by_port(
     serve("--port", port)
     wait_for(home, port, "ready")
     serve("--port", 0)
-    deadline = time.monotonic() + TIMEOUT_S
-    while len(list((home / "temp").glob("*.json"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: len(list((home / "temp").glob("*.json"))) == 2)
     unclear = cli("stop")
     assert unclear.returncode == 1
     assert str(port) in unclear.stderr
@@ -341,6 +377,26 @@ def test_quick_commands_do_not_import_torch_or_settings(home: Path) -> None:
         check=True,
     )
     assert run.stdout.splitlines()[-1] == "[]"
+
+
+def test_matplotlib_is_imported_only_to_draw(home: Path) -> None:
+    """Neither the help, nor a service, nor the tools whose modules can draw."""
+    program = (
+        "import sys\nsys.argv = ['fast-vc', '--help']\n"
+        "import fast_vc_service.app, fast_vc_service.commands.session\n"
+        "import fast_vc_service.commands.serve, fast_vc_service.loadtest.plot\n"
+        "from fast_vc_service.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print('matplotlib' in sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.splitlines()[-1] == "False"
 
 
 def test_every_command_explains_itself(within: Cli) -> None:

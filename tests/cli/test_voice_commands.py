@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from fast_vc_service.cli import main
-from fast_vc_service.engine.uploaded_voices import UploadedVoices
+from fast_vc_service.voices.uploads import UploadedVoices
 
 ROOT = Path(__file__).parents[2]
 ALTO = ROOT / "wavs/references/alto.wav"

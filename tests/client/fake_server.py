@@ -14,6 +14,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from waiting import spend_async
+
 STATS = {
     "total_processed_ms": 1.0,
     "chunks_processed": 1,
@@ -49,6 +51,7 @@ class FakeServer:
         url: Where it listens.
         hellos: First messages.
         texts: Later texts.
+        source_f0_hz: What it says it has learned of the speaker.
         audio: Audio messages received.
     """
 
@@ -59,6 +62,7 @@ class FakeServer:
     url: str = ""
     hellos: list[dict[str, Any]] = field(default_factory=list)
     texts: list[dict[str, Any]] = field(default_factory=list)
+    source_f0_hz: float | None = None
     audio: list[bytes] = field(default_factory=list)
 
     @asynccontextmanager
@@ -101,27 +105,27 @@ async def say(connection: ServerConnection, **content: object) -> None:
 
 
 async def say_ready(
-    server: FakeServer, connection: ServerConnection, hello: dict[str, Any]
+    server: FakeServer, connection: ServerConnection, hello: dict[str, Any], **other: object
 ) -> None:
-    """Send the hello of the standard dialect."""
-    await say(
-        connection,
-        type="ready",
-        session_id=hello.get("session_id", "made-here"),
-        message="ready",
-        sample_rate_out=hello.get("sample_rate_out", 16_000),
-        encoding_out=hello.get("encoding_out", "PCM"),
-        opus_pre_skip_samples=server.pre_skip,
-        voice=hello.get("voice", "default"),
-        engine="echo",
-        block_ms=20.0,
-        delay_ms=0.0,
-        latency_ms=20.0,
-        recording=False,
-        limits={},
-        server_version="0",
-        something_new=1,
-    )
+    """Send the hello of the standard dialect, with ``other`` members in place of the usual."""
+    usual = {
+        "type": "ready",
+        "session_id": hello.get("session_id", "made-here"),
+        "message": "ready",
+        "sample_rate_out": hello.get("sample_rate_out", 16_000),
+        "encoding_out": hello.get("encoding_out", "PCM"),
+        "opus_pre_skip_samples": server.pre_skip,
+        "voice": hello.get("voice", "default"),
+        "engine": "echo",
+        "block_ms": 20.0,
+        "delay_ms": 0.0,
+        "latency_ms": 20.0,
+        "recording": False,
+        "limits": {},
+        "server_version": "0",
+        "something_new": 1,
+    }
+    await say(connection, **(usual | other))
 
 
 async def echo(server: FakeServer, connection: ServerConnection, hello: dict[str, Any]) -> None:
@@ -135,7 +139,7 @@ async def echo(server: FakeServer, connection: ServerConnection, hello: dict[str
     async def give_back() -> None:
         while (item := await waiting.get()) is not None:
             due, payload = item
-            await asyncio.sleep(due - loop.time())
+            await spend_async(due - loop.time())
             await connection.send(payload)
 
     giving = asyncio.create_task(give_back())
@@ -163,9 +167,10 @@ async def echo(server: FakeServer, connection: ServerConnection, hello: dict[str
     waiting.put_nowait(None)
     await giving
     if simple:
-        await say(connection, signal="completed")
+        await say(connection, signal="completed", source_f0_hz=server.source_f0_hz)
     else:
-        await say(connection, type="complete", stats={**STATS, "sent_samples": sent})
+        stats = {**STATS, "sent_samples": sent, "source_f0_hz": server.source_f0_hz}
+        await say(connection, type="complete", stats=stats)
     await connection.close(1000)
 
 
@@ -218,8 +223,11 @@ async def break_off(
     if "type" in hello:
         await say_ready(server, connection, hello)
     await connection.send(await connection.recv())
-    await asyncio.sleep(0.05)
+    reading = asyncio.create_task(stay_silent(server, connection, hello))
+    # Once that is answered, the client has read all that was sent before it.
+    await (await connection.ping())
     connection.transport.abort()
+    await reading
 
 
 async def go_away(server: FakeServer, connection: ServerConnection, hello: dict[str, Any]) -> None:

@@ -15,12 +15,13 @@ import pytest
 from fake_server import FakeServer
 from websockets.asyncio.server import ServerConnection
 
-from fast_vc_service.audio.codecs import make_encoder, opus_available
+from fast_vc_service.audio.codecs import make_decoder, make_encoder, opus_available
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.audio.resample import resample
 from fast_vc_service.client import (
     GoingAway,
     MarkerReached,
+    SyncVoiceClient,
     Timeline,
     Updated,
     VoiceClient,
@@ -29,7 +30,8 @@ from fast_vc_service.client import (
 )
 from fast_vc_service.client.errors import CODE_OF_CLOSE
 from fast_vc_service.contract import FloatArray
-from fast_vc_service.sessions.errors import ErrorCode
+from fast_vc_service.protocol.codes import ErrorCode
+from waiting import spend_async
 
 SPEECH = Path(__file__).parents[2] / "wavs/sources/low-pitched-male-24k.wav"
 
@@ -82,7 +84,7 @@ async def talk(client: VoiceClient, audio: FloatArray, step: int = 320) -> Float
 async def send_for_ever(client: VoiceClient) -> None:
     while True:
         await client.send(tone(0.1))
-        await asyncio.sleep(0.01)
+        await spend_async(0.01)
 
 
 def failure_of(server: FakeServer, **arguments: Any) -> VoiceServiceError:
@@ -111,6 +113,46 @@ def test_audio_comes_back_whole_and_in_order(dialect: Any) -> None:
         assert client.stats is not None
 
     with_server(FakeServer(delay_s=0.02), body)
+
+
+@pytest.mark.parametrize("dialect", ["standard", "simple"])
+def test_a_register_is_sent_and_the_learned_one_comes_back(dialect: Any) -> None:
+    def learned_without_async(url: str) -> float | None:
+        with SyncVoiceClient(url, dialect=dialect) as client:
+            client.end()
+            assert list(client) == []
+            return client.source_f0_hz
+
+    async def body(server: FakeServer) -> None:
+        client = VoiceClient(server.url, dialect=dialect, source_f0_hz=120.0)
+        async with client:
+            assert client.source_f0_hz is None
+            await talk(client, tone(0.02))
+        assert client.source_f0_hz == 118.5
+        assert await asyncio.to_thread(learned_without_async, server.url) == 118.5
+
+    server = FakeServer(source_f0_hz=118.5)
+    with_server(server, body)
+    assert server.hellos[0]["source_f0_hz"] == 120.0
+    assert "source_f0_hz" not in server.hellos[1]
+
+
+@pytest.mark.parametrize("dialect", ["standard", "simple"])
+def test_an_older_server_tells_no_register(dialect: Any) -> None:
+    async def behaviour(server: FakeServer, connection: Any, hello: dict[str, Any]) -> None:
+        if dialect == "standard":
+            await fake_server.say_ready(server, connection, hello)
+            await fake_server.say(connection, type="complete", stats={})
+        else:
+            await fake_server.say(connection, signal="completed")
+        await connection.close(1000)
+
+    async def body(server: FakeServer) -> None:
+        async with VoiceClient(server.url, dialect=dialect) as client:
+            assert [samples async for samples in client] == []
+        assert client.source_f0_hz is None
+
+    with_server(FakeServer(behaviour=behaviour), body)
 
 
 def test_first_message_says_what_was_asked_for_and_nothing_else() -> None:
@@ -194,6 +236,90 @@ def test_simple_dialect_has_no_markers() -> None:
                 await client.marker(1)
 
     with_server(FakeServer(), body)
+
+
+async def hold_back(
+    server: FakeServer, connection: ServerConnection, hello: dict[str, Any]
+) -> None:
+    """Send back whole blocks of 200 ms and look 60 ms ahead, as real engines do."""
+    block, look_ahead = 3200, 960
+    await fake_server.say_ready(server, connection, hello, block_ms=200.0, latency_ms=260.0)
+    decoder = make_decoder(hello.get("encoding", "PCM"), 16_000)
+    heard, done = np.zeros(0, np.float32), 0
+    async for message in connection:
+        if isinstance(message, str):
+            break
+        heard = np.concatenate([heard, decoder.decode(message)])
+        if (ready := len(heard) // block * block - look_ahead) > done:
+            await connection.send((heard[done:ready] * 32767).astype("<i2").tobytes())
+            done = ready
+    await connection.send((heard[done:] * 32767).astype("<i2").tobytes())
+    await fake_server.say(connection, type="complete", stats={})
+    await connection.close(1000)
+
+
+@pytest.mark.parametrize("said", [1, 2239, 2240, 2241, 16_000])
+def test_after_a_flush_all_that_was_said_comes_and_the_session_goes_on(said: int) -> None:
+    words = tone(2.0)[1 : said + 1]
+
+    async def body(server: FakeServer) -> None:
+        async with VoiceClient(server.url) as client:
+            heard = np.zeros(0, np.float32)
+            hearing = aiter(client)
+            await client.send(words)
+            await client.flush()
+            while len(heard) < said:
+                heard = np.concatenate([heard, await anext(hearing)])
+            await client.send(words)
+            await client.end()
+            async for samples in hearing:
+                heard = np.concatenate([heard, samples])
+            silence = np.zeros(len(heard) - 2 * said, np.float32)
+            assert len(silence) == 4160
+            whole = np.concatenate([words, silence, words])
+            np.testing.assert_allclose(heard, whole, atol=2 / 32768)
+
+    with_server(FakeServer(behaviour=hold_back), body)
+
+
+@needs_opus
+@pytest.mark.parametrize("said", [1, 2240, 5000])
+def test_a_flush_fills_the_packet_and_passes_the_delay_of_opus(said: int) -> None:
+    words = speech(1.0, 16_000)[:said]
+
+    async def body(server: FakeServer) -> None:
+        async with VoiceClient(server.url, encoding="OPUS", bitrate=64_000) as client:
+            heard = 0
+            hearing = aiter(client)
+            await client.send(words)
+            await client.flush()
+            while heard < said:
+                heard += len(await anext(hearing))
+            await client.end()
+            heard += sum([len(samples) async for samples in hearing])
+            assert heard >= said + 4160, "the silence is input like any other"
+
+    with_server(FakeServer(behaviour=hold_back), body)
+
+
+def test_a_flush_needs_to_know_the_latency() -> None:
+    async def body(server: FakeServer) -> None:
+        async with VoiceClient(server.url, dialect="simple") as client:
+            with pytest.raises(ValueError, match="flush"):
+                await client.flush()
+
+    with_server(FakeServer(), body)
+
+    async def ready_without(server: FakeServer, connection: Any, hello: dict[str, Any]) -> None:
+        await fake_server.say_ready(server, connection, hello, latency_ms=None)
+        await connection.wait_closed()
+
+    async def older(server: FakeServer) -> None:
+        async with VoiceClient(server.url) as client:
+            with pytest.raises(VoiceServiceError, match="latency"):
+                await client.flush()
+
+    with_server(FakeServer(behaviour=ready_without), older)
 
 
 def test_nothing_can_be_sent_after_the_end() -> None:
@@ -370,9 +496,9 @@ def test_silent_server_is_given_up_while_sending() -> None:
 
 def test_silent_client_owes_and_is_owed_nothing() -> None:
     async def body(server: FakeServer) -> None:
-        async with VoiceClient(server.url, answer_timeout_s=0.2) as client:
+        async with VoiceClient(server.url, answer_timeout_s=0.5) as client:
             await client.send(tone(0.02))
-            await asyncio.sleep(0.6)
+            await spend_async(1.2)
             await client.end()
             assert sum([len(samples) async for samples in client]) == 320
 

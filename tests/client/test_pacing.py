@@ -17,14 +17,14 @@ class Clock:
     def __call__(self) -> float:
         return self.now_s
 
-    async def sleep(self, seconds: float) -> None:
+    async def pass_time(self, seconds: float) -> None:
         self.sleeps += 1
         self.now_s += seconds * self.factor + self.excess_s
 
 
 def due_times(clock: Clock, offsets: list[float], work_s: list[float]) -> list[float]:
     async def run() -> list[float]:
-        pacer = Pacer(clock, clock.sleep)
+        pacer = Pacer(clock, clock.pass_time)
         dues = []
         for offset, work in zip(offsets, work_s, strict=True):
             dues.append(await pacer.wait_until(offset))
@@ -55,3 +55,11 @@ def test_a_sleep_that_ends_early_is_continued() -> None:
     clock = Clock(factor=0.9)
     due_times(clock, [0.0, 0.02], [0.0, 0.0])
     assert clock.now_s >= 100.02
+
+
+def test_moments_may_count_from_a_given_start() -> None:
+    clock = Clock()
+    pacer = Pacer(clock, clock.pass_time, started_s=107.0)
+    assert pacer.due_s(0.5) == 107.5
+    assert asyncio.run(pacer.wait_until(1.0)) == 108.0
+    assert clock.now_s == 108.0

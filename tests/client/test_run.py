@@ -17,7 +17,7 @@ from fake_server import FakeServer
 
 from fast_vc_service.audio.files import AudioFileError, read_audio, write_audio
 from fast_vc_service.client import VoiceServiceError, convert_file_over_ws
-from fast_vc_service.client.run import Outcome, Plan, load_clip, run_clip
+from fast_vc_service.client.run import Outcome, Plan, load_clip, run_clip, with_register
 from fast_vc_service.contract import FloatArray
 
 
@@ -152,6 +152,34 @@ def test_file_helper_writes_what_came_back(tmp_path: Path) -> None:
     samples, rate = read_audio(output)
     assert (len(samples), rate) == (16_000, 16_000)
     assert outcome.stats is not None
+
+
+def buzz(seconds: float, hz: float) -> FloatArray:
+    """A voiced sound: harmonics up to 3 kHz."""
+    time_s = np.arange(round(seconds * 16_000)) / 16_000
+    harmonics = [np.sin(2 * np.pi * n * hz * time_s) / n for n in range(1, round(3_000 / hz))]
+    return np.asarray(0.2 * np.sum(harmonics, axis=0), np.float32)
+
+
+def test_who_has_the_recording_measures_its_register_first(tmp_path: Path) -> None:
+    source, output = tmp_path / "in.wav", tmp_path / "out.wav"
+    write_audio(source, buzz(1.5, 120.0), 16_000)
+    with running(FakeServer()) as server:
+        convert_file_over_ws(source, output, url=server.url)
+        convert_file_over_ws(source, output, url=server.url, source_f0_hz=200.0)
+        write_audio(source, noise(1.0), 16_000)
+        convert_file_over_ws(source, output, url=server.url)
+    measured, given, unvoiced = server.hellos
+    assert measured["source_f0_hz"] == pytest.approx(120, rel=0.01)
+    assert given["source_f0_hz"] == 200.0
+    assert "source_f0_hz" not in unvoiced
+
+
+def test_a_clip_in_place_of_a_microphone_is_not_measured() -> None:
+    clip = buzz(1.5, 120.0)
+    assert with_register(Plan(), clip) == Plan()
+    simple = with_register(Plan(dialect="simple", real_time=False), clip)
+    assert simple.options["source_f0_hz"] == pytest.approx(120, rel=0.01)
 
 
 def test_file_helper_raises_and_writes_nothing(tmp_path: Path) -> None:

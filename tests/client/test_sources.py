@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import queue
+import signal
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -21,10 +25,21 @@ from fast_vc_service.client import (
     VoiceServiceError,
     convert_chunks,
     convert_stream,
+    microphone,
 )
-from fast_vc_service.client.microphone import Capture, DevicesError, Heard, Render, SoundCards, talk
+from fast_vc_service.client.microphone import (
+    Capture,
+    DevicesError,
+    Heard,
+    PushToTalk,
+    Render,
+    SoundCards,
+    talk,
+)
 from fast_vc_service.client.playout import PlayoutBuffer
+from fast_vc_service.client.registers import RememberedRegisters
 from fast_vc_service.contract import FloatArray
+from waiting import spend_async, until
 
 NOISE = np.random.default_rng(5).uniform(-0.5, 0.5, 16_000).astype(np.float32)
 
@@ -68,7 +83,7 @@ def test_an_iterator_without_a_loop(server: FakeServer) -> None:
 def test_an_iterator_in_a_loop(server: FakeServer, kind: str) -> None:
     async def spoken() -> AsyncIterator[FloatArray]:
         for chunk in chunks():
-            await asyncio.sleep(0)
+            await spend_async(0)
             yield chunk
 
     async def run() -> list[FloatArray]:
@@ -106,10 +121,7 @@ def test_leaving_early_closes_the_session(server: FakeServer) -> None:
     before = threading.active_count()
     for _ in convert_chunks(chunks(), url=server.url):
         break
-    deadline = time.monotonic() + 10
-    while threading.active_count() > before + 1 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert threading.active_count() <= before + 1
+    until(lambda: threading.active_count() <= before + 1)
 
 
 def test_a_session_without_async(server: FakeServer) -> None:
@@ -190,6 +202,9 @@ class FakeDevices:
     def rates_hz(self) -> tuple[int, int]:
         return self.rate, self.rate
 
+    def microphone_name(self) -> str:
+        return "USB microphone"
+
     @contextmanager
     def record(self, rate: int, capture: Capture) -> Iterator[None]:
         with self._ticking(lambda tick: capture(NOISE[320 * tick : 320 * (tick + 1)])):
@@ -212,9 +227,11 @@ class FakeDevices:
 
         thread = threading.Thread(target=tick)
         thread.start()
-        yield
-        over.set()
-        thread.join()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
 
 def test_a_microphone_is_heard_from_the_loudspeaker(server: FakeServer) -> None:
@@ -239,6 +256,136 @@ def test_a_microphone_is_heard_from_the_loudspeaker(server: FakeServer) -> None:
     # Faded in over 5 ms, then to the sample what was said.
     said = NOISE[:12_800]
     np.testing.assert_allclose(played[first + 100 : first + 12_700], said[101:12_701], atol=1e-4)
+
+
+def test_push_to_talk_sends_what_is_said_while_talking_and_flushes(server: FakeServer) -> None:
+    devices = FakeDevices()
+    asked = iter([False] * 5 + [True] * 10 + [False] * 25)
+
+    async def run() -> Heard:
+        return await talk(
+            devices,
+            url=server.url,
+            buffer_ms=40,
+            seconds=0.8,
+            is_talking=lambda: next(asked, False),
+        )
+
+    heard = asyncio.run(run())
+    sent = np.frombuffer(b"".join(server.audio), "<i2") / 32767
+    said, flushed = sent[: 10 * 320], sent[10 * 320 :]
+    np.testing.assert_allclose(said, NOISE[5 * 320 : 15 * 320], atol=2 / 32768)
+    assert flushed.tolist() == [0.0] * 320, "latency_ms of the server"
+    assert heard.underruns == 0, "silence after the last word is no gap"
+
+
+def test_a_fault_while_talking_is_told_at_once(server: FakeServer) -> None:
+    def is_talking() -> bool:
+        raise ZeroDivisionError
+
+    async def run() -> Heard:
+        return await talk(FakeDevices(), url=server.url, is_talking=is_talking)
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(run())
+
+
+def test_each_line_starts_or_stops_talking() -> None:
+    told: list[bool] = []
+    lines: queue.Queue[str | None] = queue.Queue()
+    key = PushToTalk(iter(lines.get, None), told.append)
+    assert not key.talking
+    for _ in range(3):
+        lines.put("\n")
+    lines.put(None)
+    key.wait_closed(10)
+    assert told == [True, False, True]
+    assert not key.talking, "nobody can stop it any more"
+
+
+def test_an_idle_session_is_kept_alive(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(microphone, "KEEP_ALIVE_S", 0.2)
+
+    async def run() -> Heard:
+        return await talk(FakeDevices(), url=server.url, seconds=0.7, is_talking=lambda: False)
+
+    asyncio.run(run())
+    assert [len(message) for message in server.audio] == [640] * 3
+    assert not any(b"".join(server.audio))
+
+
+def test_what_was_learned_of_a_speaker_is_told_the_next_time(
+    server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registers = RememberedRegisters(tmp_path / "data" / "microphones.json")
+
+    def run() -> int:
+        return microphone.run(
+            FakeDevices(),
+            url=server.url,
+            buffer_ms=20,
+            seconds=0.1,
+            ca_file=None,
+            registers=registers,
+            options={"voice": "alto"},
+        )
+
+    server.source_f0_hz = 118.46
+    assert run() == 0
+    server.source_f0_hz = None
+    assert run() == 0
+    assert [hello.get("source_f0_hz") for hello in server.hellos] == [None, 118.5]
+    assert "118 Hz" in capsys.readouterr().err
+    # Too little was said the second time: what was known stays.
+    assert registers.get("USB microphone") == 118.5
+    registers.forget("USB microphone")
+    assert run() == 0
+    assert "source_f0_hz" not in server.hellos[-1]
+
+
+@pytest.mark.parametrize("text", [None, "", "[1]", "{", '{"a": "x"}', '{"a": 20}', '{"a": null}'])
+def test_a_broken_memory_is_none(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "microphones.json"
+    if text is not None:
+        path.write_text(text)
+    registers = RememberedRegisters(path)
+    assert registers.get("a") is None
+    registers.forget("a")
+    registers.remember("a", 200.0)
+    registers.remember("b", 100.0)
+    assert (registers.get("a"), registers.get("b")) == (200.0, 100.0)
+
+
+def test_a_memory_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    registers = RememberedRegisters(tmp_path / "file" / "microphones.json")
+    registers.remember("a", 200.0)
+    assert registers.get("a") is None
+
+
+def test_the_first_interrupt_ends_the_session_in_order(server: FakeServer, tmp_path: Path) -> None:
+    registers = RememberedRegisters(tmp_path / "microphones.json")
+    server.source_f0_hz = 210.0
+
+    def interrupt() -> None:
+        until(lambda: len(server.audio) > 5, "some audio was sent")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    status = microphone.run(
+        FakeDevices(),
+        url=server.url,
+        buffer_ms=20,
+        seconds=None,
+        ca_file=None,
+        registers=registers,
+        options={},
+    )
+    thread.join()
+    assert status == 0
+    assert server.texts == [{"type": "end"}]
+    assert registers.get("USB microphone") == 210.0
 
 
 def test_the_command_line_says_what_is_missing(
@@ -276,13 +423,17 @@ def test_sound_cards_are_opened_at_their_own_rate(monkeypatch: pytest.MonkeyPatc
     fake: Any = ModuleType("sounddevice")
     fake.InputStream = fake.OutputStream = Stream
     fake.PortAudioError = PortAudioError
+    about = {"name": "USB microphone", "max_input_channels": 1}
     fake.query_devices = lambda device=None, kind=None: (
-        {"default_samplerate": 96_000.0 if kind == "input" else 44_100.0} if kind else "0 card"
+        {"default_samplerate": 96_000.0 if kind == "input" else 44_100.0, **about}
+        if kind
+        else "0 card"
     )
     monkeypatch.setitem(sys.modules, "sounddevice", fake)
     cards = SoundCards()
     assert cards.rates_hz() == (48_000, 44_100)
     assert cards.listing() == "0 card"
+    assert cards.microphone_name() == "USB microphone"
     captured: list[FloatArray] = []
     with cards.record(48_000, captured.append):
         pass
@@ -293,3 +444,43 @@ def test_sound_cards_are_opened_at_their_own_rate(monkeypatch: pytest.MonkeyPatc
     assert (opened[0]["samplerate"], opened[0]["channels"]) == (48_000, 1)
     with pytest.raises(DevicesError, match="busy"):
         SoundCards("broken").record(48_000, captured.append)
+
+
+@pytest.mark.parametrize(("channels", "opened"), [(1, [1]), (2, [2]), (32, [2]), (6, [2, 6])])
+def test_two_channels_are_heard_where_there_are_some(
+    monkeypatch: pytest.MonkeyPatch, channels: int, opened: list[int]
+) -> None:
+    """Opposite in phase, as a miswired microphone sends them; an array wants all its channels."""
+    asked: list[int] = []
+
+    class Stream:
+        def __init__(self, **named: Any) -> None:
+            asked.append(named["channels"])
+            if channels == 6 and named["channels"] != 6:
+                raise PortAudioError("Invalid number of channels")
+            self.callback = named["callback"]
+
+        def __enter__(self) -> None:
+            block = np.zeros((320, asked[-1]), np.float32)
+            block[:, 0] = NOISE[:320]
+            if asked[-1] > 1:
+                block[:, 1] = -NOISE[:320]
+            block[:, 2:] = 0.9
+            self.callback(block, 320, None, None)
+
+        def __exit__(self, *_why: object) -> None:
+            pass
+
+    fake: Any = ModuleType("sounddevice")
+    fake.InputStream, fake.PortAudioError = Stream, PortAudioError
+    fake.query_devices = lambda device=None, kind=None: {
+        "name": "array",
+        "max_input_channels": channels,
+        "default_samplerate": 16_000.0,
+    }
+    monkeypatch.setitem(sys.modules, "sounddevice", fake)
+    captured: list[FloatArray] = []
+    with SoundCards().record(16_000, captured.append):
+        pass
+    assert asked == opened
+    np.testing.assert_allclose(np.abs(captured[0]), np.abs(NOISE[:320]), atol=1e-6)

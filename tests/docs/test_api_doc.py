@@ -7,34 +7,34 @@ from typing import Any
 
 import pytest
 
-from fast_vc_service.server.protocols.dialect import Dialect
-from fast_vc_service.server.protocols.first import parse_first
-from fast_vc_service.sessions.errors import ErrorCode, SessionError, WarningCode
-from fast_vc_service.sessions.events import (
+from fast_vc_service.protocol.codes import ErrorCode, WarningCode
+from fast_vc_service.protocol.members import members_of
+from fast_vc_service.protocol.messages import (
     Complete,
     End,
     GoingAway,
     Marker,
     MarkerReached,
     Notice,
-    Ready,
-    Start,
     Update,
     Updated,
     Warned,
 )
+from fast_vc_service.protocol.opening import Ready, Start
+from fast_vc_service.protocol.voice_choice import Blend
+from fast_vc_service.server.websocket.dialects.dialect import Dialect
+from fast_vc_service.server.websocket.dialects.first_message import parse_first
+from fast_vc_service.sessions.errors import SessionError
 from pages import ROOT, Page
 
 PATH = ROOT / "docs" / "api_docs" / "websocket-api-doc.md"
 EXAMPLES = {name: code for name, (_, code) in Page(PATH, PATH.read_text()).examples.items()}
 
 FULL_START = Start(
-    session_id="call-4711",
-    api_key="a-long-secret",
-    sample_rate=24_000,
-    sample_rate_out=24_000,
-    voice="ref-24k",
-    record=False,
+    **{
+        member.name: member.default if member.about.example is None else member.about.example
+        for member in members_of(Start)
+    }
 )
 OPUS_START = Start(
     sample_rate=48_000,
@@ -45,16 +45,17 @@ OPUS_START = Start(
 )
 SIMPLE_START = Start(
     session_id="call-4711",
-    api_key="a-long-secret",
+    api_key="a-long-secret-of-your-own",
     encoding="OPUS",
     sample_rate_out=24_000,
     voice="alto",
+    source_f0_hz=118.5,
 )
 FIRST_MESSAGES = {
     "config-minimal": ("standard", Start()),
     "config-full": ("standard", FULL_START),
     "config-opus": ("standard", OPUS_START),
-    "config-blend": ("standard", Start(voice='{"alto": 0.6, "bass": 0.4}')),
+    "config-blend": ("standard", Start(voice=Blend((("alto", 0.6), ("bass", 0.4))))),
     "simple-start": ("simple", Start(session_id="call-4711")),
     "simple-start-full": ("simple", SIMPLE_START),
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import check_docs
+from import_contracts import Contracts
 from pages import ROOT, Page
 
 FENCE = "```"
@@ -106,3 +107,21 @@ def test_the_host_of_a_registry_is_found(monkeypatch: pytest.MonkeyPatch, tmp_pa
     good.write_text("see https://docs.astral.sh/uv/")
     monkeypatch.setattr(check_docs, "tracked", lambda: [bad, good])
     assert list(check_docs.registry_hosts()) == ["bad.toml: names the host of a package registry"]
+
+
+def test_a_changed_import_contract_is_found() -> None:
+    page = Page(ROOT / check_docs.ARCHITECTURE, (ROOT / check_docs.ARCHITECTURE).read_text())
+    project = (ROOT / "pyproject.toml").read_text()
+
+    def problems(old: str, new: str) -> list[str]:
+        assert project.count(old) == 1
+        changed = Contracts(project.replace(old, new))
+        return list(check_docs.wrong_rooms(page, changed))
+
+    assert problems('    "voices",\n', '    "voices",\n') == []
+    (moved,) = problems('    "voices",\n    "engine",\n', '    "engine",\n    "voices",\n')
+    assert "sessions, engine, voices" in moved
+    (opened,) = problems('    "fast_vc_service.engine.build",\n', "")
+    assert opened.startswith("says that engine may import: all below; `settings` in `build` only")
+    (closed,) = problems('    "torch",\n', '    "numpy",\n    "torch",\n')
+    assert "no `numpy`, `torch`" in closed

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, Route, expect, sync_playwright
 
 from fast_vc_service.contract import FloatArray
 
 PATIENCE_MS = 60_000
+WEB = Path(__file__).parents[2] / "fast_vc_service" / "web"
 """Nothing here takes long on an idle machine; on a busy one a page may load for a minute."""
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -198,3 +199,22 @@ class Visitor:
     def _note(self, message: Any) -> None:
         if message.type == "error":
             self.faults.append(message.text)
+
+
+@contextmanager
+def page_beside_modules(browser: Browser) -> Iterator[Page]:
+    """An empty page that may import the modules of the demo; no service is needed for them."""
+
+    def answer(route: Route) -> None:
+        path = route.request.url.split("/demo/")
+        if len(path) == 2:
+            route.fulfill(path=WEB / path[1], content_type="text/javascript")
+        else:
+            route.fulfill(body="<!doctype html>", content_type="text/html")
+
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.route("**/*", answer)
+    page.goto("http://localhost/")
+    yield page
+    page.close()

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
+
+from waiting import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,18 +55,20 @@ class RunningService:
             **more,
         )
 
-    def wait_until(self, state: str, seconds: float = 90.0) -> None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            try:
-                if self.get("/health")[1].get("state") == state:
-                    return
-            except (OSError, AttributeError):
-                pass
+    def wait_until(self, state: str, seconds: float = 300.0) -> None:
+        def reached() -> bool:
             if self.process.poll() is not None:
-                break
-            time.sleep(0.05)
-        raise AssertionError(f"not {state} after {seconds} s:\n{self.output()}")
+                return True
+            try:
+                return bool(self.get("/health")[1].get("state") == state)
+            except (OSError, AttributeError):
+                return False
+
+        try:
+            until(reached, within_s=seconds)
+            assert self.process.poll() is None, "it has ended"
+        except AssertionError as error:
+            raise AssertionError(f"not {state} in {seconds} s:\n{self.output()}") from error
 
     def output(self) -> str:
         return (self.home / "stderr.txt").read_text(errors="replace")[-4000:]
@@ -96,6 +99,8 @@ def environment(home: Path, **settings: object) -> dict[str, str]:
         "FAST_VC_VOICES_DIR": str(ROOT / "wavs" / "references"),
         "FAST_VC_MODELS_DIR": str(ROOT / "checkpoints"),
         "PYTHONUNBUFFERED": "1",
+        # The tree that the tests are of, wherever the package is installed from.
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
         **{f"FAST_VC_{key.upper()}": str(value) for key, value in settings.items()},
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,18 +9,18 @@ from fast_vc_service import cli
 from fast_vc_service.contract import Converter, FloatArray, State
 from fast_vc_service.engine import families
 from fast_vc_service.models.passthrough.converter import PassthroughConverter
-from fast_vc_service.models.seedvc.options import SeedVcSource
+from waiting import spend
 
 
 class Slow(PassthroughConverter):
     """Carries one live session."""
 
     def step(self, blocks: FloatArray, states: Sequence[State]) -> FloatArray:
-        time.sleep(0.016 * len(states))
+        spend(0.016 * len(states))
         return super().step(blocks, states)
 
 
-def slow(block_ms: int, _device: str, _source: SeedVcSource) -> Converter:
+def slow(block_ms: int, _device: str) -> Converter:
     return Slow(block_ms=block_ms)
 
 

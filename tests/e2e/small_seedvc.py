@@ -11,13 +11,13 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from fast_vc_service import cli
 from fast_vc_service.contract import Converter
 from fast_vc_service.engine import families
-from fast_vc_service.models.seedvc.options import SeedVcOptions, SeedVcSource
+from fast_vc_service.models.seedvc.options import SeedVcSource
 from tests import seedvc_networks
 
 
-def small(block_ms: int, _device: str, _source: SeedVcSource) -> Converter:
-    options = SeedVcOptions(steps=1, prompt_s=1.0, context_ms=500, gate=False)
-    return seedvc_networks.converter("tiny", options, block_ms)
+def small(block_ms: int, _device: str, options: SeedVcSource) -> Converter:
+    quick = replace(options.options, steps=1, prompt_s=1.0, context_ms=500, gate=False)
+    return seedvc_networks.converter("tiny", quick, block_ms)
 
 
 if __name__ == "__main__":

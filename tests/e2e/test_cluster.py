@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import signal
 import subprocess
@@ -21,13 +20,9 @@ from test_websocket import rest
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        importlib.util.find_spec("ray") is None,
-        reason="Ray is not installed: make cluster",
-    ),
-]
+from waiting import until
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 SILENCE = bytes(2 * 1600)
 PATIENCE_S = 90.0
@@ -122,13 +117,6 @@ def echoes(ws: ClientConnection) -> bool:
     return True
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to be"
-        time.sleep(0.1)
-
-
 def test_a_dead_replica_takes_its_own_sessions_with_it(cluster: Callable[..., Cluster]) -> None:
     service = cluster(max_sessions=2, min_replicas=2)
     victim, other = service.replicas
@@ -170,7 +158,7 @@ def test_replicas_come_with_sessions_and_drain_when_they_go(
         told.send(json.dumps({"type": "end"}))
         _, texts, code = rest(told)
         assert (texts[-1]["type"], code) == ("complete", 1000)
-        wait_for(lambda: len(service.replicas) == 1)
+        until(lambda: len(service.replicas) == 1)
         (left,) = [ws for ws in sessions[2:] if ws is not told]
         assert echoes(left)
 

@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from service import RunningService, environment, launch
-from test_websocket import buzz, configure, hear, pcm16, rest, say
+from test_websocket import buzz, configure, from_pcm16, hear, pcm16, rest, say
+
+from waiting import until
 
 Service = Callable[..., RunningService]
 
@@ -30,7 +33,7 @@ def fast_vc(service: RunningService, *arguments: str) -> subprocess.CompletedPro
     )
 
 
-@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_drains(launch_service: Service, sig: signal.Signals) -> None:
     service = launch_service(drain_s=20)
     service.wait_until("ready")
@@ -77,17 +80,43 @@ def test_at_the_drain_deadline_sessions_get_their_audio_and_going_away(
     assert service.process.wait(10) == 0
 
 
-def test_a_second_signal_stops_at_once(launch_service: Service) -> None:
+def test_an_upload_that_is_paced_at_the_drain_deadline_gets_what_was_taken(
+    launch_service: Service,
+) -> None:
+    service = launch_service(drain_s=1)
+    service.wait_until("ready")
+    audio = buzz(16_000 * 20)
+    with service.connect() as ws:
+        configure(ws)
+        ws.send(pcm16(audio))
+        service.process.send_signal(signal.SIGINT)
+        payloads, texts, code = rest(ws)
+    assert [text["type"] for text in texts] == ["going_away", "error"]
+    assert (texts[-1]["error_code"], code) == ("GOING_AWAY", 1012)
+    taken = round(texts[-1]["details"]["received_ms"] * 16)
+    assert 16_000 * 2 < taken < len(audio)
+    heard = from_pcm16(b"".join(payloads))
+    assert len(heard) == taken
+    assert np.abs(heard - audio[:taken]).max() < 1e-3
+    assert service.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP, "stop --force"])
+def test_a_second_signal_stops_at_once(launch_service: Service, how: signal.Signals | str) -> None:
     service = launch_service(drain_s=60)
     service.wait_until("ready")
     with service.connect() as ws:
         configure(ws)
-        service.process.send_signal(signal.SIGINT)
-        assert hear(ws)["type"] == "going_away"
-        service.process.send_signal(signal.SIGINT)
+        if isinstance(how, str):
+            assert fast_vc(service, *how.split()).returncode == 0
+        else:
+            service.process.send_signal(how)
+            assert hear(ws)["type"] == "going_away"
+            service.process.send_signal(how)
         started = time.monotonic()
         service.process.wait(10)
         assert time.monotonic() - started < 6
+    assert "Traceback" not in (service.home / "stderr.txt").read_text()
 
 
 def test_status_and_stop_follow_the_life_of_a_service(launch_service: Service) -> None:
@@ -119,9 +148,7 @@ def test_force_stops_a_service_with_live_sessions(launch_service: Service) -> No
 def test_stop_works_during_warm_up(launch_service: Service) -> None:
     # Without a prepared voice the warm-up takes seconds.
     service = launch_service("--engine", "world", models_dir="empty")
-    deadline = time.monotonic() + 30
-    while not list((service.home / "temp").glob("*.json")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: list((service.home / "temp").glob("*.json")))
     stopped = fast_vc(service, "stop")
     assert stopped.returncode == 0, stopped.stderr
     service.process.wait(20)

@@ -6,15 +6,15 @@ import io
 import json
 import signal
 import socket
-import time
 from collections.abc import Callable
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 import soundfile
 from service import RunningService, launch
+
+from waiting import until
 
 
 def silence(seconds: float) -> bytes:
@@ -25,15 +25,6 @@ def silence(seconds: float) -> bytes:
 
 def base(service: RunningService) -> str:
     return f"http://127.0.0.1:{service.port}"
-
-
-def until(ask: Callable[[], Any], seconds: float = 60.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := ask():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not come to that")
 
 
 def test_a_job_of_a_killed_service_is_done_by_the_next(

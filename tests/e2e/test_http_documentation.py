@@ -51,7 +51,7 @@ def run(service: RunningService, name: str, **names: Any) -> dict[str, Any]:
 
 
 def test_every_example_is_run() -> None:
-    python = {"file", "chunks", "stream", "session", "service", "job", "token"}
+    python = {"file", "chunks", "stream", "session", "push-to-talk", "service", "job", "token"}
     assert set(EXAMPLES) == {"add-voice", "convert", "mic"} | python
     for name in python:
         lines = [line for line in EXAMPLES[name].splitlines() if line.strip()]
@@ -80,6 +80,21 @@ def test_a_stream(passthrough: RunningService) -> None:
 def test_a_session(passthrough: RunningService) -> None:
     names = run(passthrough, "session", samples=np.zeros(8_000, np.float32))
     assert sum(map(len, names["output"])) == 16_000
+
+
+def test_push_to_talk(passthrough: RunningService) -> None:
+    class HeardAllError(Exception):
+        pass
+
+    samples, heard = np.zeros(1_001, np.float32), []
+
+    def play(converted: np.ndarray) -> None:
+        heard.append(converted)
+        if sum(map(len, heard)) >= len(samples):
+            raise HeardAllError  # although the session has not ended
+
+    with pytest.raises(HeardAllError):
+        run(passthrough, "push-to-talk", samples=samples, play=play)
 
 
 def test_voices_and_files(passthrough: RunningService, place: Path) -> None:

@@ -21,6 +21,7 @@ from service import ROOT, RunningService, launch
 from websockets.asyncio.client import connect
 
 from fast_vc_service.contract import FloatArray
+from waiting import spend, spend_async
 
 Service = Callable[..., RunningService]
 
@@ -81,7 +82,7 @@ async def talk(url: str, hz: float, seconds: float) -> Talk:
 
         async def send() -> None:
             for chunk in range(samples // BLOCK):
-                await asyncio.sleep(max(0.0, start + chunk * CHUNK_S - time.monotonic()))
+                await spend_async(start + chunk * CHUNK_S - time.monotonic())
                 if chunk % MARKER_EVERY == 0:
                     await ws.send(json.dumps({"type": "marker", "id": chunk}))
                 await ws.send(pcm[2 * BLOCK * chunk : 2 * BLOCK * (chunk + 1)])
@@ -135,9 +136,9 @@ def test_a_stop_of_two_seconds_is_over_two_seconds_later(launch_service: Service
     memory = psutil.Process(service.process.pid).memory_info().rss
 
     def stop() -> None:
-        time.sleep(1.5)
+        spend(1.5)
         service.process.send_signal(signal.SIGSTOP)
-        time.sleep(2.0)
+        spend(2.0)
         service.process.send_signal(signal.SIGCONT)
 
     for told in asyncio.run(talk_together(service, [7.0] * 4, stop)):
@@ -153,9 +154,9 @@ def test_a_stolen_cpu_is_made_up_for(launch_service: Service) -> None:
     service.wait_until("ready")
 
     def steal() -> None:
-        time.sleep(1.0)
+        spend(1.0)
         with stolen_cpu():
-            time.sleep(2.0)
+            spend(2.0)
 
     for told in asyncio.run(talk_together(service, [7.0] * 4, steal)):
         told.check()
@@ -198,7 +199,7 @@ def test_a_burst_beyond_capacity_is_told_to_come_back(launch_service: Service) -
     async def burst() -> tuple[list[Talk], list[dict[str, Any]]]:
         admitted = asyncio.gather(*(talk(service.url, 200.0 + 37 * n, 2.0) for n in range(4)))
         while (await asyncio.to_thread(service.get, "/health"))[1]["sessions"]["live"] < 4:
-            await asyncio.sleep(0.02)
+            await spend_async(0.02)
         refused = await asyncio.gather(*(knock() for _ in range(8)))
         return await admitted, refused
 

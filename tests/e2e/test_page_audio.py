@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browser import PATIENCE_MS, launch_browser, playwright
-from playwright.sync_api import Page, Playwright, Route
-from service import ROOT
+from browser import launch_browser, page_beside_modules, playwright
+from playwright.sync_api import Page, Playwright
 
 __all__ = ["playwright"]
 
-DEMO = ROOT / "fast_vc_service" / "server" / "demo"
 
 SINE_THROUGH = """
 async ([rateIn, rateOut, chunk]) => {
@@ -72,20 +70,7 @@ async ({ rate, blockS, firstS, blocks, arrivals, endAtS, headStartS }) => {
 
 @pytest.fixture(scope="module")
 def page(playwright: Playwright) -> Iterator[Page]:
-    """An empty page beside the modules; no service is needed for them."""
-
-    def answer(route: Route) -> None:
-        path = route.request.url.split("/demo/")
-        if len(path) == 2:
-            route.fulfill(path=DEMO / path[1], content_type="text/javascript")
-        else:
-            route.fulfill(body="<!doctype html>", content_type="text/html")
-
-    with launch_browser(playwright) as browser:
-        opened = browser.new_page()
-        opened.set_default_timeout(PATIENCE_MS)
-        opened.route("**/*", answer)
-        opened.goto("http://localhost/")
+    with launch_browser(playwright) as browser, page_beside_modules(browser) as opened:
         yield opened
 
 

@@ -69,21 +69,21 @@ def check_converted(path: Path, rate: int, *, lag_ms: float = 0.0) -> None:
 @pytest.mark.parametrize(
     ("script", "flags", "rate"),
     [
-        ("ws_client.py", (), 16_000),
-        ("ws_client.py", ("--encoding", "OPUS", "--sr", "48000"), 16_000),
+        ("ws_client.py", (), 24_000),
+        ("ws_client.py", ("--encoding", "OPUS", "--sr", "48000"), 24_000),
         ("ws_client.py", ("--encoding-out", "OPUS", "--sample-rate-out", "24000"), 24_000),
-        ("simple_protocol_ws_client.py", ("--stream-id", "quick"), 16_000),
-        ("simple_protocol_ws_client.py", ("--encoding", "OPUS"), 16_000),
-        ("ws_client.py", ("--encoding", "OPUS", "--frame-duration", "10"), 16_000),
+        ("simple_protocol_ws_client.py", ("--stream-id", "quick"), 24_000),
+        ("simple_protocol_ws_client.py", ("--encoding", "OPUS"), 24_000),
+        ("ws_client.py", ("--encoding", "OPUS", "--frame-duration", "10"), 24_000),
         (
             "ws_client.py",
             ("--encoding", "OPUS", "--frame-duration", "60", "--chunk-time", "60"),
-            16_000,
+            24_000,
         ),
         (
             "simple_protocol_ws_client.py",
             ("--encoding", "OPUS", "--frame-duration", "2.5"),
-            16_000,
+            24_000,
         ),
     ],
 )

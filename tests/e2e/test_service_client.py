@@ -21,6 +21,7 @@ from fast_vc_service.client import (
     SyncVoiceClient,
     VoiceServiceError,
 )
+from waiting import until_async
 
 ALTO = ROOT / "wavs/references/alto.wav"
 SOURCE = ROOT / "wavs/sources/low-pitched-male-24k.wav"
@@ -179,8 +180,7 @@ def test_a_stop_in_the_middle_leaves_no_file(
     async def convert() -> None:
         async with ServiceClient(address(service)) as client:
             converting = asyncio.create_task(client.convert_file(long, output / "out.wav"))
-            while not list(output.iterdir()):
-                await asyncio.sleep(0.01)
+            await until_async(lambda: list(output.iterdir()))
             service.process.kill()
             await converting
 

@@ -18,6 +18,7 @@ from websockets.sync.client import ClientConnection
 from fast_vc_service.audio.codecs import make_decoder, make_encoder
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.contract import FloatArray
+from waiting import spend, until
 
 Service = Callable[..., RunningService]
 
@@ -426,17 +427,6 @@ def test_a_message_too_large(passthrough: RunningService) -> None:
     assert code == 4415
 
 
-def test_a_message_beyond_the_librarys_limit(passthrough: RunningService) -> None:
-    with passthrough.connect() as ws:
-        configure(ws)
-        with contextlib.suppress(ConnectionClosed):
-            ws.send(b"\0" * ((16 << 20) + 1))
-        with contextlib.suppress(ConnectionClosed):
-            ws.recv(timeout=20)
-        # The library closes before it has read the rest, so its frame may be lost to a reset.
-        assert ws.close_code in {1009, 1006}
-
-
 def test_a_second_of_packets_that_are_none(passthrough: RunningService) -> None:
     packet = make_encoder("OPUS", 16_000).encode(buzz(640))[0]
     with passthrough.connect() as ws:
@@ -461,10 +451,7 @@ def test_a_vanished_client_frees_its_slot_at_once(passthrough: RunningService) -
         assert live_sessions(passthrough) == 3
         for ws in sockets:
             ws.socket.shutdown(socket.SHUT_RDWR)
-        deadline = time.monotonic() + 5
-        while live_sessions(passthrough) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert live_sessions(passthrough) == 0
+        until(lambda: live_sessions(passthrough) == 0)
 
 
 def test_busy_when_full(passthrough: RunningService) -> None:
@@ -495,7 +482,7 @@ def test_the_simple_dialect(passthrough: RunningService) -> None:
         ws.send("what?")
         say(ws, signal="end")
         payloads, texts, code = rest(ws)
-    assert texts == [{"signal": "completed"}]
+    assert texts == [{"signal": "completed", "source_f0_hz": None}]
     assert code == 1000
     assert len(b"".join(payloads)) == 2 * 16_000
 
@@ -528,12 +515,13 @@ def test_time_limits(launch_service: Service) -> None:
     with service.connect() as ws:
         configure(ws)
         started = time.monotonic()
+        # Not much longer than the session may last: a client that does not read is cut off.
         while time.monotonic() - started < 5:
             try:
                 ws.send(b"\0" * 640)
             except ConnectionClosed:
                 break
-            time.sleep(0.02)
+            spend(0.02)
         _, texts, code = rest(ws)
     standard_error(texts[-1], "SESSION_LIMIT")
     assert code == 4410
@@ -566,10 +554,7 @@ def test_a_client_that_does_not_read_is_let_go(launch_service: Service) -> None:
                 freed = True
                 break
     assert freed, service.output()
-    deadline = time.monotonic() + 2
-    while live_sessions(service) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert live_sessions(service) == 0, "freed while the client still holds the line"
+    until(lambda: live_sessions(service) == 0, "freed while the client still holds the line")
     raw.close()
 
 
@@ -647,13 +632,17 @@ def test_a_web_page_cannot_reach_a_local_service(
 def test_too_many_connections_are_told_to_come_back(launch_service: Service) -> None:
     service = launch_service(max_connections=2)
     service.wait_until("ready")
-    with service.connect() as one, service.connect() as two:
-        with pytest.raises(InvalidStatus) as refused, service.connect():
-            pass
-        assert refused.value.response.status_code == 503
-        assert int(refused.value.response.headers["Retry-After"]) > 0
-        one.ping()
-        two.ping()
+    with service.connect() as one:
+        # Who has no session yet would have to make room.
+        configure(one)
+        with service.connect() as two:
+            configure(two)
+            with pytest.raises(InvalidStatus) as refused, service.connect():
+                pass
+            assert refused.value.response.status_code == 503
+            assert int(refused.value.response.headers["Retry-After"]) > 0
+            one.ping()
+            two.ping()
 
 
 def test_sessions_are_recorded_only_when_asked(launch_service: Service) -> None:
@@ -671,9 +660,7 @@ def test_sessions_are_recorded_only_when_asked(launch_service: Service) -> None:
         ws.send(pcm16(buzz(16_000)))
         say(ws, type="end")
         rest(ws)
-    deadline = time.monotonic() + 5
-    while len(list(outputs.rglob("*_timeline.json"))) < 1 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: list(outputs.rglob("*_timeline.json")))
     files = sorted(path.name.rpartition("_")[2] for path in outputs.rglob("*") if path.is_file())
     assert files == ["input.wav", "output.wav", "timeline.json"]
     for path in outputs.rglob("*_*.*"):

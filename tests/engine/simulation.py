@@ -31,13 +31,13 @@ class Ran:
 
 
 def job(
-    channel: int,
+    slot_id: int,
     submitted_at: float = 0.0,
     *,
     deadline: float | None = None,
     late_at: float | None = None,
 ) -> Job:
-    return Job(channel, _SILENCE, submitted_at, deadline, late_at, None, lambda _result: None)
+    return Job(slot_id, _SILENCE, submitted_at, deadline, late_at, None, lambda _result: None)
 
 
 def simulate(

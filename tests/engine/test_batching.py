@@ -16,19 +16,19 @@ TINY = 1e-9
 
 def queue_of(sessions: int, max_batch: int, *, gather_s: float = 0.0, workers: int = 1) -> JobQueue:
     queue = JobQueue(max_batch, gather_s=gather_s, workers=workers)
-    for channel in range(sessions):
-        queue.open(channel)
+    for slot_id in range(sessions):
+        queue.open(slot_id)
     return queue
 
 
 def stream(
-    channel: int, blocks: int, block_s: float, *, phase_s: float = 0.0, late_s: float | None = None
+    slot_id: int, blocks: int, block_s: float, *, phase_s: float = 0.0, late_s: float | None = None
 ) -> list[Job]:
     """The jobs of a live session: block after block, each wanted within another block."""
     times = [phase_s + index * block_s for index in range(blocks)]
     return [
         job(
-            channel,
+            slot_id,
             at,
             deadline=at + block_s,
             late_at=None if late_s is None else at + late_s,
@@ -42,7 +42,7 @@ def test_live_work_goes_before_files_and_the_earliest_deadline_first() -> None:
     for item in (job(1, 0.0), job(2, 1.0, deadline=9.0), job(3, 1.5, deadline=7.0)):
         queue.push(item)
     ran = simulate(queue, [], lambda _batch: 0.1)
-    assert [each.job.channel for each in ran] == [3, 2, 1]
+    assert [each.job.slot_id for each in ran] == [3, 2, 1]
 
 
 def test_one_session_never_runs_twice_at_a_time() -> None:
@@ -58,15 +58,15 @@ def test_one_session_never_runs_twice_at_a_time() -> None:
 
 def test_a_batch_is_never_larger_than_allowed() -> None:
     queue = queue_of(5, max_batch=3)
-    for channel in range(5):
-        queue.push(job(channel))
+    for slot_id in range(5):
+        queue.push(job(slot_id))
     assert [len(queue.take(0.0).jobs) for _ in range(3)] == [3, 2, 0]
 
 
 def test_workers_share_what_is_ready() -> None:
     queue = queue_of(5, max_batch=8, workers=2)
-    for channel in range(5):
-        queue.push(job(channel))
+    for slot_id in range(5):
+        queue.push(job(slot_id))
     assert [len(queue.take(0.0).jobs) for _ in range(3)] == [3, 2, 0]
 
 
@@ -123,7 +123,7 @@ def test_cancelled_work_never_runs() -> None:
     queue.push(job(2))
     queue.close(1)
     queue.push(job(1))
-    assert [item.channel for item in queue.take(0.0).jobs] == [2]
+    assert [item.slot_id for item in queue.take(0.0).jobs] == [2]
     assert len(queue) == 0
 
 
@@ -165,28 +165,28 @@ def test_everything_runs_once_in_its_sessions_order_and_never_twice_at_a_time(
     queue = queue_of(6, max_batch, gather_s=gather_s, workers=workers)
     jobs = [
         job(
-            channel,
+            slot_id,
             at,
             deadline=at + 0.2 if live else None,
             late_at=at + late_s if live and late_s is not None else None,
         )
-        for channel, at, live, late_s in mix
+        for slot_id, at, live, late_s in mix
     ]
     ran = simulate(queue, jobs, lambda batch: 0.05 * batch, workers=workers, closing=closing)
     assert len(queue) == 0
     assert len({id(each.job) for each in ran}) == len(ran)
-    closed = {channel for _, channel in closing}
+    closed = {slot_id for _, slot_id in closing}
     done = {id(each.job) for each in ran}
-    assert all(id(each) in done for each in jobs if each.channel not in closed)
+    assert all(id(each) in done for each in jobs if each.slot_id not in closed)
     of_session = defaultdict(list)
     for each in ran:
-        of_session[each.job.channel].append(each)
-    for channel, rans in of_session.items():
+        of_session[each.job.slot_id].append(each)
+    for slot_id, rans in of_session.items():
         submitted = [each.job.submitted_at for each in rans]
         assert submitted == sorted(submitted)
         steps = sorted({(each.started_at, each.ended_at) for each in rans})
         assert all(ends <= starts for (_, ends), (starts, _) in itertools.pairwise(steps))
-        gone_at = min((at for at, who in closing if who == channel), default=math.inf)
+        gone_at = min((at for at, who in closing if who == slot_id), default=math.inf)
         assert all(each.started_at <= gone_at for each in rans)
     sizes = Counter((each.started_at, each.ended_at) for each in ran if not each.late)
     assert all(size <= max_batch * workers for size in sizes.values())
@@ -204,7 +204,7 @@ def test_deadlines_are_met_whenever_any_order_meets_them(
     needed = [(index // max_batch + 1) * step_s for index in range(len(deadlines))]
     feasible = all(end <= due + TINY for end, due in zip(needed, sorted(deadlines), strict=True))
     queue = queue_of(len(deadlines), max_batch)
-    jobs = [job(channel, 0.0, deadline=due) for channel, due in enumerate(deadlines)]
+    jobs = [job(slot_id, 0.0, deadline=due) for slot_id, due in enumerate(deadlines)]
     ran = simulate(queue, jobs, lambda _batch: step_s)
     met = all(
         each.job.deadline is not None and each.ended_at <= each.job.deadline + 1e-6 for each in ran
@@ -226,8 +226,8 @@ def test_sessions_that_fit_wait_for_no_more_than_one_gathering_and_one_step(
     queue.step_s = step_share
     jobs = [
         each
-        for channel, phase in enumerate(phases)
-        for each in stream(channel, 12, 1.0, phase_s=phase, late_s=2.0)
+        for slot_id, phase in enumerate(phases)
+        for each in stream(slot_id, 12, 1.0, phase_s=phase, late_s=2.0)
     ]
     ran = simulate(queue, jobs, lambda _batch: step_share, workers=workers)
     assert len(ran) == len(jobs)
@@ -259,13 +259,13 @@ def test_overload_is_shared_and_queues_stay_short(
 
     jobs = [
         each
-        for channel, phase in enumerate(phases)
-        for each in stream(channel, blocks, block_s, phase_s=block_s * phase, late_s=late_s)
+        for slot_id, phase in enumerate(phases)
+        for each in stream(slot_id, blocks, block_s, phase_s=block_s * phase, late_s=late_s)
     ]
     ran = simulate(queue, jobs, lambda _batch: step_s, watch=watch)
     assert len(ran) == len(jobs)
-    converted = Counter(each.job.channel for each in ran if not each.late)
-    counts = [converted[channel] for channel in range(len(phases))]
+    converted = Counter(each.job.slot_id for each in ran if not each.late)
+    counts = [converted[slot_id] for slot_id in range(len(phases))]
     assert max(counts) - min(counts) <= 4
     assert longest <= len(phases) * (math.ceil((late_s + step_s) / block_s) + 1)
     # What is converted at all is not late by more than the policy and one step.
@@ -289,8 +289,8 @@ def test_files_give_way_to_live_sessions_but_are_not_forgotten(
     blocks = 60
     jobs = [
         each
-        for channel, phase in enumerate(phases)
-        for each in stream(channel, blocks, 1.0, phase_s=phase, late_s=2.0)
+        for slot_id, phase in enumerate(phases)
+        for each in stream(slot_id, blocks, 1.0, phase_s=phase, late_s=2.0)
     ]
     jobs += [job(live + index, 0.0) for index in range(files)]
 
@@ -300,7 +300,7 @@ def test_files_give_way_to_live_sessions_but_are_not_forgotten(
             assert not (young and any_live_ready(queue))
 
     def any_live_ready(queue: JobQueue) -> bool:
-        return any(channel < live for channel in queue.ready)
+        return any(slot_id < live for slot_id in queue.ready)
 
     ran = simulate(queue, jobs, lambda _batch: 1.0, watch=watch)
     waited = [each.started_at for each in ran if each.job.deadline is None]

@@ -12,21 +12,24 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from fast_vc_service.engine.build import build_engine
+from fast_vc_service.engine.families import family_of
+from fast_vc_service.voices.catalogue import build_catalogue
 
 engine, voices, home = sys.argv[1:]
 built = build_engine(
-    engine,
-    device="cpu",
-    latency_ms=None,
+    engine, device="cpu", latency_ms=None, on_step=lambda _seconds, _batch: None
+)
+catalogue = build_catalogue(
+    built.converter,
     voices_dir=Path(voices),
     default_voice="alto",
     cache_dir=Path(home) / "cache",
     data_dir=Path(home) / "data",
-    on_step=lambda _seconds, _batch: None,
+    checks_clips=family_of(engine).on_torch,
 )
-built.warm_up()
+built.warm_up(catalogue.get("alto"))
 built.stop()
-print(built.voices.get("alto").family, "torch" in sys.modules)
+print(catalogue.get("alto").family, "torch" in sys.modules)
 """
 
 

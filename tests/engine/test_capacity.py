@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from fast_vc_service.contract import FloatArray, State
 from fast_vc_service.engine.capacity import Capacity, LiveCapacity, measure
 from stub_converter import StubConverter, stub_voice
+from waiting import spend
 
 
 def test_a_quick_converter_is_found_to_carry_many_sessions_and_more_with_more_threads() -> None:
@@ -20,7 +20,7 @@ def test_a_quick_converter_is_found_to_carry_many_sessions_and_more_with_more_th
 def test_a_converter_that_cannot_keep_up_still_gets_one_session() -> None:
     class Slow(StubConverter):
         def step(self, blocks: FloatArray, states: Sequence[State]) -> FloatArray:
-            time.sleep(0.05)
+            spend(0.05)
             return super().step(blocks, states)
 
     assert measure(Slow(), stub_voice(), threads=4, max_batch=8).sessions == 1

@@ -93,7 +93,7 @@ def test_law_1_any_chunking_gives_the_same_output(
 def test_law_2_what_others_do_changes_no_sample(
     converter: Converter, voices: tuple[Voice, Voice], speech: FloatArray
 ) -> None:
-    def beside(other: FloatArray, voice: Voice, pitch_shift: float) -> FloatArray:
+    def source_features(other: FloatArray, voice: Voice, pitch_shift: float) -> FloatArray:
         mine = converter.new_state(voices[0], seed=1)
         theirs = converter.new_state(voice, pitch_shift, seed=9)
         out = []
@@ -106,8 +106,8 @@ def test_law_2_what_others_do_changes_no_sample(
         return np.concatenate(out)
 
     noise = np.random.default_rng(0).uniform(-1, 1, len(speech)).astype(np.float32)
-    quiet = beside(np.zeros_like(speech), voices[0], 0.0)
-    loud = beside(noise, voices[1], 12.0)
+    quiet = source_features(np.zeros_like(speech), voices[0], 0.0)
+    loud = source_features(noise, voices[1], 12.0)
     assert np.array_equal(quiet, loud)
     apart = np.abs(quiet - alone(converter, voices[0], speech, seed=1)).max()
     assert apart <= BATCH_TOLERANCE.get(converter.family, 0.0)

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fast_vc_service.contract import Voice
 from fast_vc_service.engine import placement as placement_module
 from fast_vc_service.engine.batching import Result
 from fast_vc_service.engine.build import build_engine
@@ -14,8 +14,6 @@ from fast_vc_service.engine.capacity import Capacity
 from fast_vc_service.engine.placement import CapacityError, Lane, Placement
 from fast_vc_service.engine.scheduler import Scheduler
 from stub_converter import StubConverter, stub_voice
-
-VOICES = Path(__file__).parents[2] / "wavs" / "references"
 
 
 def lane(device: str) -> Lane:
@@ -52,7 +50,7 @@ def test_sessions_go_where_the_smallest_part_is_taken(placed: Placement, lanes: 
     taken = []
     for _ in range(6):
         before = [each.scheduler.live for each in lanes]
-        placed.open(stub_voice(), 0.0, 0, post=nobody)
+        placed.reserve(post=nobody, log_id="-")
         after = [each.scheduler.live for each in lanes]
         taken.append([now - then for now, then in zip(after, before, strict=True)].index(1))
     assert taken == [0, 1, 0, 0, 1, 0]
@@ -60,11 +58,11 @@ def test_sessions_go_where_the_smallest_part_is_taken(placed: Placement, lanes: 
 
 
 def test_what_is_full_takes_nobody_until_one_leaves(placed: Placement) -> None:
-    slots = [placed.open(stub_voice(), 0.0, 0, post=nobody) for _ in range(placed.capacity)]
+    slots = [placed.reserve(post=nobody, log_id="-") for _ in range(placed.capacity)]
     with pytest.raises(CapacityError, match="all 6 slots are taken"):
-        placed.open(stub_voice(), 0.0, 0, post=nobody)
+        placed.reserve(post=nobody, log_id="-")
     slots[3].close()
-    placed.open(stub_voice(), 0.0, 0, post=nobody)
+    placed.reserve(post=nobody, log_id="-")
 
 
 def test_a_device_that_gets_slower_takes_fewer(placed: Placement, lanes: list[Lane]) -> None:
@@ -81,27 +79,25 @@ def test_max_sessions_overrides_what_was_measured(lanes: list[Lane]) -> None:
     placement.warm_up(stub_voice())
     assert placement.capacity == 9
     for _ in range(9):
-        placement.open(stub_voice(), 0.0, 0, post=nobody)
+        placement.reserve(post=nobody, log_id="-")
     assert [each.scheduler.live for each in lanes] == [6, 3]
     placement.stop()
 
 
-def test_every_device_converts(tmp_path: Path) -> None:
+def test_every_device_converts() -> None:
     engine = build_engine(
         "passthrough",
         device="cpu,cpu",
         latency_ms=None,
-        voices_dir=VOICES,
-        default_voice="alto",
-        cache_dir=tmp_path,
-        data_dir=tmp_path,
         on_step=lambda _seconds, _batch: None,
     )
-    measured = engine.warm_up()
+    voice = Voice("alto", "passthrough")
+    measured = engine.warm_up(voice)
     assert engine.capacity == sum(each.sessions for each in measured)
     inbox: queue.Queue[Callable[[], None]] = queue.Queue()
-    voice = engine.voices.get("alto")
-    slots = [engine.open(voice, 0.0, 0, post=inbox.put) for _ in range(2)]
+    slots = [engine.reserve(post=inbox.put, log_id="-") for _ in range(2)]
+    for slot in slots:
+        slot.make_state(voice, 0.0, 0)
     assert [each.scheduler.live for each in engine.placement.lanes] == [1, 1]
     heard: list[Result] = []
     block = np.linspace(-1, 1, engine.converter.block).astype(np.float32)

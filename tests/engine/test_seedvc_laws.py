@@ -75,7 +75,7 @@ def test_what_others_do_changes_no_sample(
 ) -> None:
     blocks = noise(3 * converter.block, 4).reshape(3, -1)
 
-    def beside(other: FloatArray, voice: Voice, pitch_shift: float) -> FloatArray:
+    def source_features(other: FloatArray, voice: Voice, pitch_shift: float) -> FloatArray:
         mine = converter.new_state(voices[0], seed=1)
         theirs = converter.new_state(voice, pitch_shift, seed=9)
         out = []
@@ -85,8 +85,8 @@ def test_what_others_do_changes_no_sample(
             out.append(converter.step(np.stack([block, other[index]]), [mine, theirs])[0])
         return np.concatenate(out)
 
-    quiet = beside(np.zeros_like(blocks), voices[0], 0.0)
-    loud = beside(10 * blocks[::-1], voices[1], 12.0)
+    quiet = source_features(np.zeros_like(blocks), voices[0], 0.0)
+    loud = source_features(10 * blocks[::-1], voices[1], 12.0)
     assert np.array_equal(quiet, loud)
 
 

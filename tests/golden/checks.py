@@ -21,7 +21,6 @@ from fast_vc_service.models.seedvc import (
     dit_layers,
     f0,
     hift,
-    joins,
     length_regulator,
     rmvpe,
 )
@@ -216,24 +215,6 @@ def check_rmvpe(v: Vectors, _: Path) -> Iterator[Comparison]:
     yield close("decode_f0", rmvpe.decoded(v["decode_salience"]), v["decode_f0"], 1e-2)
 
 
-def check_audio_ops(v: Vectors, _: Path) -> Iterator[Comparison]:
-    previous, overlap = v["crossfade_previous"].numpy(), v["crossfade_overlap"]
-    for following, out in (
-        ("crossfade_next", "crossfade_out"),
-        ("crossfade_short_next", "crossfade_short_out"),
-    ):
-        joined = joins.crossfaded(previous, v[following].numpy(), overlap)
-        yield close(out, joined, v[out], 1e-5)
-    buffer = np.zeros(v["sola_buffer"], np.float32)
-    blocks, offsets = [], []
-    for window in v["sola_windows"].numpy():
-        block, buffer, offset = joins.sola(window, buffer, v["sola_block"], v["sola_search"])
-        blocks.append(block)
-        offsets.append(offset)
-    yield exact("sola_offsets", offsets, v["sola_offsets"])
-    yield close("sola_blocks", np.stack(blocks), v["sola_blocks"], 1e-5)
-
-
 def check_campplus(v: Vectors, folder: Path) -> Iterator[Comparison]:
     fbank = kaldi_fbank(v["audio_16k"])
     yield close("fbank", fbank, v["fbank"], 1e-2, median=1e-5)
@@ -297,7 +278,6 @@ CHECKS: dict[str, Check] = {
     "bigvgan_44k": check_bigvgan("bigvgan_44k", bigvgan.BIGVGAN_44K),
     "hift": check_hift,
     "rmvpe": check_rmvpe,
-    "audio_ops": check_audio_ops,
     **{f"mel_{preset}": check_mel for preset in PRESETS},
     **{f"length_regulator_{preset}": check_length_regulator(preset) for preset in PRESETS},
     **{f"dit_{preset}": check_dit(preset) for preset in PRESETS},

@@ -13,8 +13,8 @@ from torch import nn
 from fast_vc_service.models.campplus import CampPlus
 from fast_vc_service.models.nano.acoustic import Acoustic, AcousticConfig
 from fast_vc_service.models.nano.content import ContentConfig, ContentEncoder
+from fast_vc_service.models.nano.f0_tracker import F0Tracker, F0TrackerConfig
 from fast_vc_service.models.nano.load import Networks
-from fast_vc_service.models.nano.melody import Melody, MelodyConfig
 from fast_vc_service.models.nano.vocoder import Vocoder, VocoderConfig
 
 
@@ -31,9 +31,9 @@ def content() -> ContentEncoder:
     return network
 
 
-def melody() -> Melody:
-    network = shaken(Melody(MelodyConfig(width=16)))
-    assert isinstance(network, Melody)
+def f0_tracker() -> F0Tracker:
+    network = shaken(F0Tracker(F0TrackerConfig(width=16)))
+    assert isinstance(network, F0Tracker)
     return network
 
 
@@ -55,13 +55,14 @@ def networks(seed: int = 0) -> Networks:
     encoder = content()
     speaker = CampPlus().eval()
     device = torch.device("cpu")
-    return Networks(encoder, melody(), acoustic(), vocoder(), encoder, speaker, device)
+    return Networks(encoder, f0_tracker(), acoustic(), vocoder(), encoder, speaker, device)
 
 
 def save(folder: Path, made: Networks) -> None:
     """As the recipe exports them."""
-    for name in ("content", "melody", "acoustic", "vocoder"):
+    files = {name: name for name in ("content", "acoustic", "vocoder")} | {"f0_tracker": "melody"}
+    for name, file in files.items():
         network = getattr(made, name)
         settings = json.dumps({"config": asdict(network.config)})
         tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
-        save_file(tensors, folder / f"{name}.safetensors", {"settings": settings})
+        save_file(tensors, folder / f"{file}.safetensors", {"settings": settings})

@@ -4,18 +4,18 @@ import pytest
 import torch
 
 from fast_vc_service.models.nano.acoustic import (
-    BESIDE,
     CENTRE,
     GLOBAL,
     LOWEST,
     MEMORY,
+    SOURCE_FEATURES,
     Acoustic,
     Prepared,
     Speaker,
-    beside,
     euler_times,
     normalise,
     restore,
+    source_features,
     speaker_vector,
 )
 from fast_vc_service.models.nano.envelope import BANDS, BANDS_BELOW_7K6
@@ -50,7 +50,9 @@ def prepared(acoustic: Acoustic, rows: int, seed: int = 0) -> Prepared:
 
 def inputs(rows: int = 2) -> tuple[torch.Tensor, ...]:
     rng = torch.Generator().manual_seed(6)
-    return tuple(torch.randn(rows, FRAMES, size, generator=rng) for size in (96, BESIDE, 2 * BANDS))
+    return tuple(
+        torch.randn(rows, FRAMES, size, generator=rng) for size in (96, SOURCE_FEATURES, 2 * BANDS)
+    )
 
 
 def in_pieces(
@@ -122,8 +124,8 @@ def test_normalised_envelopes_come_back() -> None:
 def test_no_pitch_is_told_where_nothing_is_voiced() -> None:
     energy, f0 = torch.zeros(1, 4), torch.tensor([[100.0, 200.0, 300.0, 400.0]])
     mel = torch.full((1, 4, MELS), CENTRE)
-    rows = beside(energy, f0, torch.tensor([[0.0, 0.0, 1.0, 1.0]]), mel)
-    assert rows.shape == (1, 2, BESIDE)
+    rows = source_features(energy, f0, torch.tensor([[0.0, 0.0, 1.0, 1.0]]), mel)
+    assert rows.shape == (1, 2, SOURCE_FEATURES)
     first, second = rows.reshape(2, 2, -1)
     assert first[:, 1].tolist() == [0, 0]
     assert second[1, 1] > second[0, 1] > 0

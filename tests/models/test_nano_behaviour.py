@@ -130,9 +130,9 @@ def test_noise_and_music_do_not_babble(
     assert level_dbfs(out) < level_dbfs(heard) + 6
     assert syllables(out) < 0.5 * syllables(speech)
     if make is not chord:
-        # Noise is turned down by 10 dB and more; hardly a frame of the rest is taken for a voice.
-        assert level_dbfs(out) < level_dbfs(heard) - 10
-        assert voiced_share(out) < 0.3
+        # Noise is turned down by 8 dB and more; hardly a frame of the rest is taken for a voice.
+        assert level_dbfs(out) < level_dbfs(heard) - 8
+        assert voiced_share(out) < 0.1
 
 
 def test_breath_stays_breath(converter: Converter, voice: Voice) -> None:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.contract import SAMPLE_RATE_IN, Voice
 from fast_vc_service.models.nano.converter import NanoConverter
-from fast_vc_service.models.nano.level import Level, follow
 from fast_vc_service.models.nano.load import WeightsError, load_acoustic, load_content, load_vocoder
 from fast_vc_service.models.nano.voice import MEMORY_FRAMES, Target
 from tests.models import nano_networks
@@ -146,16 +145,6 @@ def test_voices_of_another_kind_are_refused(voices: list[Voice]) -> None:
     rest = {key: value for key, value in voices[0].features.items() if key != "vector"}
     with pytest.raises(ValueError, match="vector"):
         Target.of(Voice("x", "nano", rest))
-
-
-def test_the_level_is_a_running_mean_of_voiced_frames() -> None:
-    energy = np.full(100, -4.0)
-    voiced = np.arange(100) % 2 == 0
-    whole = follow(Level(), energy, voiced)
-    parts = follow(follow(Level(), energy[:33], voiced[:33]), energy[33:], voiced[33:])
-    assert whole == parts
-    assert -4.0 < whole.mean < Level().mean
-    assert follow(Level(), energy, np.zeros(100, bool)) == Level()
 
 
 def test_weights_come_back_and_wrong_files_are_told_apart(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.models.nano.converter import NanoConverter
-from fast_vc_service.models.nano.slots import PAGE_ROWS, Slots
+from fast_vc_service.models.nano.row_pool import PAGE_ROWS, RowPool
 from fast_vc_service.models.nano.tree import leaves, rebuild
 from tests.models import nano_networks
 
@@ -53,7 +53,7 @@ def test_a_tree_is_its_leaves_and_its_structure() -> None:
     batch=st.integers(1, 8),
 )
 def test_rows_keep_what_was_written_in_whatever_batches(order: Sequence[int], batch: int) -> None:
-    slots: Slots[tuple[Tensor, Inner]] = Slots()
+    slots: RowPool[tuple[Tensor, Inner]] = RowPool()
     rows = [slots.open(state(number)) for number in range(len(order))]
     for begin in range(0, len(order), batch):
         chosen = [rows[number] for number in order[begin : begin + batch]]
@@ -63,7 +63,7 @@ def test_rows_keep_what_was_written_in_whatever_batches(order: Sequence[int], ba
 
 
 def test_rows_are_used_again_and_start_anew() -> None:
-    slots: Slots[tuple[Tensor, Inner]] = Slots()
+    slots: RowPool[tuple[Tensor, Inner]] = RowPool()
     with pytest.raises(LookupError, match="no row is open"):
         slots.read([0])
     rows = [slots.open(state(number)) for number in range(PAGE_ROWS)]
@@ -79,7 +79,7 @@ def test_rows_are_used_again_and_start_anew() -> None:
 
 
 def test_a_row_costs_what_its_tensors_hold() -> None:
-    slots: Slots[tuple[Tensor, Inner]] = Slots()
+    slots: RowPool[tuple[Tensor, Inner]] = RowPool()
     assert slots.row_bytes == 0
     slots.open(state(1))
     assert slots.row_bytes == 3 * 4 + 8 + 3 * 8 + 4

@@ -7,7 +7,11 @@ import torch
 
 from fast_vc_service.models.nano.acoustic import GLOBAL, MEMORY, Acoustic, Speaker
 from fast_vc_service.models.nano.envelope import BANDS
-from fast_vc_service.models.nano.rehearsal import STRETCH_FRAMES, Reference, rehearse
+from fast_vc_service.models.nano.self_conversion import (
+    STRETCH_FRAMES,
+    Reference,
+    measure_correction,
+)
 from fast_vc_service.models.nano.spectrum import MELS, log_mel, warp
 from tests.models import nano_networks
 
@@ -44,15 +48,15 @@ def speaker() -> Speaker:
 
 
 def test_every_frame_is_said_once(acoustic: Acoustic, reference: Reference) -> None:
-    assert rehearse(acoustic, 1, speaker(), reference).shape == (2 * FRAMES, BANDS)
+    assert measure_correction(acoustic, 1, speaker(), reference).shape == (2 * FRAMES, BANDS)
 
 
 def test_a_stretch_does_not_borrow_from_itself(acoustic: Acoustic, reference: Reference) -> None:
     who = speaker()
     other = replace(who, envelope=who.envelope.clone())
     other.envelope[:, :STRETCH_FRAMES] += 3.0
-    one = rehearse(acoustic, 0, who, reference)
-    two = rehearse(acoustic, 0, other, reference)
+    one = measure_correction(acoustic, 0, who, reference)
+    two = measure_correction(acoustic, 0, other, reference)
     differs = (one - two).abs().amax(1) > 1e-6
     assert not differs[: 2 * STRETCH_FRAMES].any()
     assert differs[2 * STRETCH_FRAMES :].all()

@@ -223,7 +223,7 @@ def test_half_precision_stays_close(name: str, voices: tuple[Voice, Voice]) -> N
     assert 0 < difference < 0.05 * mels["float32"].square().mean().sqrt()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 def test_cuda_gives_what_the_cpu_gives(name: str, voices: tuple[Voice, Voice]) -> None:
     here = seedvc_networks.networks(name)
     parts = ("content", "regulator", "dit", "speaker", "vocoder", "pitch")

@@ -81,7 +81,7 @@ def test_compiled_networks_give_the_same(name: str) -> None:
     window = (0.1 * np.random.default_rng(0).standard_normal((2, 19_200))).astype(np.float32)
 
     def run(compiled: bool, rows: int) -> FloatArray:
-        subject = model(name, replace(QUICK, compiled=compiled))
+        subject = model(name, replace(QUICK, compile=compiled))
         voice = subject.make_voice("one", window[0], 16_000)
         memories = [subject.new_memory(voice, 0.0, row) for row in range(rows)]
         return subject.convert(window[:rows], 3200, 480, memories, [0] * rows)[0]
@@ -90,7 +90,7 @@ def test_compiled_networks_give_the_same(name: str) -> None:
         assert np.abs(run(True, rows) - run(False, rows)).max() < 1e-3
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 @torch.inference_mode()
 def test_graphs_replay_what_the_sampler_does(dit: DiT) -> None:
     there = copy.deepcopy(dit).cuda()
@@ -104,7 +104,7 @@ def test_graphs_replay_what_the_sampler_does(dit: DiT) -> None:
         assert torch.allclose(graphed(x.cuda(), moved), wanted, atol=1e-4)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_a_window_by_graphs_is_that_without(dit: DiT, precision: str) -> None:
     name = next(name for name in NAMES if seedvc_networks.networks(name).dit is dit)

@@ -12,23 +12,17 @@ import pytest
 
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.audio.resample import resample
-from fast_vc_service.contract import FloatArray, Voice
-from fast_vc_service.engine.window import WindowConverter, WindowGeometry
+from fast_vc_service.contract import Converter, FloatArray, Voice
+from fast_vc_service.engine.families import build_converter
 from fast_vc_service.models.world.analysis import analyse
-from fast_vc_service.models.world.model import (
-    BLOCK,
-    CONTEXT,
-    CROSSFADE,
-    KEPT_BEFORE,
-    LOOK_AHEAD,
-    WorldMemory,
-    WorldModel,
-)
+from fast_vc_service.models.world.model import KEPT_BEFORE, WorldMemory, WorldModel
 from fast_vc_service.models.world.timbre import band_spectra
 from fast_vc_service.models.world.voice import Target
 
 WAVS = Path(__file__).parents[2] / "wavs"
-WINDOW = CONTEXT + BLOCK
+WINDOW, BLOCK, LOOK_AHEAD, CROSSFADE = 7680, 3200, 640, 320
+"""Samples at 16 kHz: 480, 200, 40 and 20 ms."""
+
 SILENCE = 1e-3  # -60 dBFS
 
 
@@ -57,8 +51,8 @@ def male() -> FloatArray:
     return speech("british-male-16k")
 
 
-def converter() -> WindowConverter:
-    return WindowConverter(WorldModel(), WindowGeometry(BLOCK, CONTEXT, LOOK_AHEAD, CROSSFADE, 0))
+def converter() -> Converter:
+    return build_converter("world")
 
 
 def convert(

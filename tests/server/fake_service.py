@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from speech import ROOT
 
-from fast_vc_service.engine.catalogue import VoiceCatalogue
-from fast_vc_service.engine.uploaded_voices import UploadedVoices
-from fast_vc_service.engine.voices import VoiceStore
-from fast_vc_service.lifecycle import ServiceState
 from fast_vc_service.models.passthrough.converter import PassthroughConverter
+from fast_vc_service.process.scratch import ScratchFolder
+from fast_vc_service.protocol.service_state import ServiceState
 from fast_vc_service.server.auth import KeyEntry, KeyRing
-from fast_vc_service.server.jobs.models import FileLimits
-from fast_vc_service.server.jobs.store import JobStore
-from fast_vc_service.server.jobs.work import FileWork
+from fast_vc_service.server.http.jobs.models import FileLimits
+from fast_vc_service.server.http.jobs.store import JobStore
+from fast_vc_service.server.http.jobs.work import FileWork
+from fast_vc_service.server.http.voice_models import ClipLimits
 from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.server.metrics import Metrics
-from fast_vc_service.server.voice_models import ClipLimits
 from fast_vc_service.sessions.report import PerformanceReport
+from fast_vc_service.voices.catalogue import VoiceCatalogue
+from fast_vc_service.voices.folder import VoiceStore
+from fast_vc_service.voices.uploads import UploadedVoices
 
 REFERENCES = ROOT / "wavs/references"
 ALICE, BOB, ADMIN = "alice-secret", "bob-secret", "admin-secret"
@@ -56,6 +58,9 @@ class FakeService:
     )
     job_retention_s: float = 3600.0
     jobs: JobStore | None = None
+    scratch: ScratchFolder = field(
+        default_factory=lambda: ScratchFolder(Path(tempfile.gettempdir(), "fast-vc-tests"))
+    )
     state: ServiceState = "ready"
     engine_name: str = "world"
     can_blend: bool = True

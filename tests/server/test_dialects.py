@@ -1,24 +1,26 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
-from fast_vc_service.server.protocols.simple import SIMPLE
-from fast_vc_service.server.protocols.standard import STANDARD
-from fast_vc_service.sessions.errors import ErrorCode, SessionError, WarningCode
-from fast_vc_service.sessions.events import (
+from fast_vc_service.protocol.codes import ErrorCode, WarningCode
+from fast_vc_service.protocol.messages import (
     Complete,
     End,
     GoingAway,
     Marker,
     MarkerReached,
-    Ready,
-    Refused,
     Update,
     Updated,
     Warned,
 )
+from fast_vc_service.protocol.opening import Ready
+from fast_vc_service.protocol.voice_choice import Blend
+from fast_vc_service.server.websocket.dialects.dialect import Dialect, Refused
+from fast_vc_service.server.websocket.dialects.simple import SIMPLE
+from fast_vc_service.server.websocket.dialects.standard import STANDARD
+from fast_vc_service.sessions.errors import SessionError
 
 READY = Ready(
     session_id="call 😀",
@@ -53,6 +55,7 @@ COMPLETE = Complete(
     latency_p99_ms=60.0,
     real_time_factor={"mean": 0.2, "p95": None},
     is_real_time=True,
+    source_f0_hz=118.5,
 )
 
 BUSY = SessionError(ErrorCode.BUSY, "the service is full", hint="try again later", retry_after_s=5)
@@ -154,7 +157,7 @@ def test_a_number_json_does_not_have_is_never_sent() -> None:
         ('{"type":"update","pitch_shift":0}', Update(pitch_shift=0.0)),
         ('{"type":"update","voice":null,"pitch_shift":-24}', Update(pitch_shift=-24.0)),
         ('{"type":"update","voice":"a","pitch_shift":1.5}', Update("a", 1.5)),
-        ('{"type":"update","voice":{"b":2,"a":6}}', Update('{"a": 0.75, "b": 0.25}')),
+        ('{"type":"update","voice":{"b":2,"a":6}}', Update(Blend((("a", 0.75), ("b", 0.25))))),
         ('{"type":"update","voice":{"a":0.1}}', Update("a")),
     ],
 )
@@ -254,7 +257,16 @@ def test_simple_says_nothing_but_completed() -> None:
         GoingAway(1.0),
     ):
         assert SIMPLE.notice(notice) is None
-    assert json.loads(SIMPLE.notice(COMPLETE) or "") == {"signal": "completed"}
+    assert json.loads(SIMPLE.notice(COMPLETE) or "") == {
+        "signal": "completed",
+        "source_f0_hz": 118.5,
+    }
+
+
+@pytest.mark.parametrize("dialect", [STANDARD, SIMPLE])
+def test_a_register_that_was_not_learned_is_null(dialect: Dialect) -> None:
+    told = json.loads(dialect.notice(replace(COMPLETE, source_f0_hz=None)) or "")
+    assert told.get("stats", told)["source_f0_hz"] is None
 
 
 def test_simple_tells_errors_in_one_text() -> None:

@@ -19,9 +19,10 @@ from test_voice_routes import refused
 from fast_vc_service.contract import FloatArray
 from fast_vc_service.models.passthrough.converter import PassthroughConverter
 from fast_vc_service.server.auth import KeyRing
-from fast_vc_service.server.http import create_http_app
-from fast_vc_service.server.jobs.store import JobStore, StoreTakenError
-from fast_vc_service.server.jobs.work import FileWork
+from fast_vc_service.server.http.application import create_http_app
+from fast_vc_service.server.http.jobs.store import JobStore, StoreTakenError
+from fast_vc_service.server.http.jobs.work import FileWork
+from waiting import until
 
 
 class Slow(PassthroughConverter):
@@ -65,10 +66,7 @@ class Bench:
 
     def stop(self) -> None:
         self._running.cancel()
-        deadline = time.monotonic() + 20
-        while asyncio.run_coroutine_threadsafe(_tasks(), self._loop).result() > 1:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: asyncio.run_coroutine_threadsafe(_tasks(), self._loop).result() <= 1)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -110,14 +108,15 @@ def post(client: TestClient, path: str, content: bytes, **fields: Any) -> Any:
 
 
 def finished(bench: Bench, client: TestClient, job_id: str, state: str = "done") -> dict[str, Any]:
-    deadline = time.monotonic() + 30
     bench.wake()
-    while time.monotonic() < deadline:
-        job: dict[str, Any] = client.get(f"/jobs/{job_id}").json()
-        if job["state"] == state:
-            return job
-        time.sleep(0.02)
-    raise AssertionError(job)
+
+    def job() -> dict[str, Any] | None:
+        told: dict[str, Any] = client.get(f"/jobs/{job_id}").json()
+        return told if told["state"] == state else None
+
+    found = until(job, f"a job that is {state}")
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "ogg"])
@@ -239,7 +238,7 @@ def test_jobs_of_a_killed_service_run_again(tmp_path: Path, start: Start) -> Non
     store = JobStore(tmp_path / "jobs", max_waiting=9)
     (tmp_path / "upload").write_bytes(as_file(chirp(1.0), 16_000))
     bench_job = {"sample_rate": 16_000, "channels": 1, "frames": 16_000}
-    from fast_vc_service.server.jobs.store import Job, new_job_id
+    from fast_vc_service.server.http.jobs.store import Job, new_job_id
 
     job = Job(
         new_job_id(), None, "queued", "alto", 0.0, "wav", "a.wav", 1.0, created_at=1.0, **bench_job
@@ -315,9 +314,7 @@ def test_more_conversions_than_workers_are_told_to_come_back(start: Start) -> No
         target=lambda: answers.append(post(bench.client(), "/convert", content))
     )
     first.start()
-    deadline = time.monotonic() + 20
-    while not bench.work.full and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: bench.work.full)
     refused(post(bench.client(), "/convert", content), 503, "BUSY")
     bench.converter.go.set()
     first.join()

@@ -1,14 +1,19 @@
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from fast_vc_service.server.protocols.fields import MAX_TEXT_CHARS
-from fast_vc_service.server.protocols.first import FirstMessageError, parse_first, presented_key
-from fast_vc_service.server.protocols.simple import SIMPLE
-from fast_vc_service.server.protocols.standard import STANDARD
-from fast_vc_service.sessions.errors import ErrorCode
-from fast_vc_service.sessions.events import Start
+from fast_vc_service.protocol.codes import ErrorCode
+from fast_vc_service.protocol.limits import MAX_TEXT_CHARS
+from fast_vc_service.protocol.opening import Start
+from fast_vc_service.server.websocket.dialects.first_message import (
+    FirstMessageError,
+    parse_first,
+    presented_key,
+)
+from fast_vc_service.server.websocket.dialects.simple import SIMPLE
+from fast_vc_service.server.websocket.dialects.standard import STANDARD
 
 
 def config(**fields: Any) -> str:
@@ -39,7 +44,7 @@ def test_every_field_of_config_arrives() -> None:
     dialect, start = parse_first(
         config(
             session_id="call 4711 é😀",
-            api_key="a-long-secret",
+            api_key="a-long-secret-of-your-own",
             sample_rate=44_100,
             bit_depth=24,
             channels=1,
@@ -54,12 +59,13 @@ def test_every_field_of_config_arrives() -> None:
             realtime=False,
             seed=7,
             record=False,
+            source_f0_hz=50,
         )
     )
     assert dialect is STANDARD
     assert start == Start(
         session_id="call 4711 é😀",
-        api_key="a-long-secret",
+        api_key="a-long-secret-of-your-own",
         sample_rate=44_100,
         bit_depth=24,
         encoding="PCM",
@@ -73,6 +79,7 @@ def test_every_field_of_config_arrives() -> None:
         realtime=False,
         seed=7,
         record=False,
+        source_f0_hz=50.0,
     )
 
 
@@ -87,6 +94,7 @@ def test_every_field_of_simple_start_arrives() -> None:
             sample_rate_out=22_050,
             voice="alto",
             api_key="k",
+            source_f0_hz=1_100.0,
         )
     )
     assert dialect is SIMPLE
@@ -98,6 +106,7 @@ def test_every_field_of_simple_start_arrives() -> None:
         sample_rate_out=22_050,
         voice="alto",
         api_key="k",
+        source_f0_hz=1_100.0,
     )
     assert parse_first(simple()) == (SIMPLE, Start())
 
@@ -185,6 +194,7 @@ def test_integral_float_is_an_integer() -> None:
         ("seed", 0.5),
         ("seed", 2**63),
         ("seed", "0"),
+        *(("source_f0_hz", value) for value in (49.9, 1100.1, 0, -120, "120", True, [], 10**400)),
     ],
 )
 def test_wrong_field_is_refused_by_name(field: str, value: object) -> None:
@@ -219,6 +229,21 @@ def test_ranges_include_their_ends() -> None:
         assert parse_first(config(bitrate_out=bitrate))[1].bitrate_out == bitrate
     assert parse_first(config(session_id="😀" * 128))[1].session_id == "😀" * 128
     assert parse_first(config(opus_frame_duration=2.5))[1].opus_frame_duration == 2.5
+
+
+@pytest.mark.parametrize("first", [config, simple])
+def test_a_register_is_told_in_both_dialects(first: Callable[..., str]) -> None:
+    for told in (50, 118.5, 1_100.0):
+        start = parse_first(first(source_f0_hz=told))[1]
+        assert start.source_f0_hz == told
+        assert isinstance(start.source_f0_hz, float)
+    assert parse_first(first())[1].source_f0_hz is None
+    error = refusal(first(source_f0_hz=1_200))
+    assert error.message == "source_f0_hz is out of range"
+    assert error.expected == "a number from 50 to 1100"
+    assert error.hint == "leave source_f0_hz out, or send a number from 50 to 1100"
+    with pytest.raises(FirstMessageError):
+        parse_first(first(source_f0_hz=0).replace("0", "NaN"))
 
 
 def test_error_reads_as_documented() -> None:

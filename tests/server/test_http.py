@@ -1,19 +1,24 @@
+import asyncio
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from fake_service import FakeService, catalogue, passthrough_work
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from fast_vc_service import __version__
-from fast_vc_service.lifecycle import ServiceState
+from fast_vc_service.protocol.service_state import ServiceState
 from fast_vc_service.server.auth import KeyEntry, KeyRing
-from fast_vc_service.server.http import create_http_app
+from fast_vc_service.server.http import openapi
+from fast_vc_service.server.http.application import create_http_app
 
 OPEN = ("/health", "/health/live", "/health/ready", "/version")
 KEYED = ("/metrics", "/tools/performance-report", "/openapi.json", "/asyncapi.json", "/voices")
@@ -170,3 +175,27 @@ def test_a_wrong_key_waits_and_a_missing_one_does_not(service: FakeService) -> N
 def test_nothing_is_loaded_from_elsewhere(client: TestClient) -> None:
     for path in (*OPEN, *KEYED, "/docs", "/redoc"):
         assert not re.search(r"https?://", client.get(path).text), path
+
+
+def test_the_description_is_built_once_and_not_on_the_event_loop(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builders: list[int] = []
+    describe = openapi.describe
+
+    def noted(app: FastAPI) -> dict[str, Any]:
+        builders.append(threading.get_ident())
+        return describe(app)
+
+    monkeypatch.setattr(openapi, "describe", noted)
+    app = create_http_app(service)
+
+    async def ask() -> list[Any]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return [(await client.get("/openapi.json")).json() for _ in range(3)]
+
+    answers = asyncio.run(ask())
+    assert answers == [describe(app)] * 3
+    assert len(builders) == 1
+    assert builders[0] != threading.get_ident()

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fast_vc_service.lifecycle import ServiceState
+from fast_vc_service.protocol.codes import EdgeCode, ErrorCode
+from fast_vc_service.protocol.service_state import ServiceState
 from fast_vc_service.server.metrics import Metrics
-from fast_vc_service.server.problems import EdgeCode
-from fast_vc_service.sessions.errors import ErrorCode
 from fast_vc_service.sessions.observer import Observer
 
 

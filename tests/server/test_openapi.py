@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import CHECKS
 from starlette.testclient import TestClient
 
-from fast_vc_service.server.http import create_http_app
-from fast_vc_service.server.jobs.store import JobStore
-from fast_vc_service.server.openapi import describe
+from fast_vc_service.server.http.application import create_http_app
+from fast_vc_service.server.http.jobs.store import JobStore
+from fast_vc_service.server.http.openapi import describe
 
 EXPECTED = {
     "/health": {"get"},

@@ -5,11 +5,16 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fast_vc_service.server.protocols.dialect import Dialect
-from fast_vc_service.server.protocols.first import FirstMessageError, parse_first, presented_key
-from fast_vc_service.server.protocols.simple import SIMPLE
-from fast_vc_service.server.protocols.standard import STANDARD
-from fast_vc_service.sessions.events import End, Marker, Refused, Start, Update
+from fast_vc_service.protocol.messages import End, Marker, Update
+from fast_vc_service.protocol.opening import Start
+from fast_vc_service.server.websocket.dialects.dialect import Dialect, Refused
+from fast_vc_service.server.websocket.dialects.first_message import (
+    FirstMessageError,
+    parse_first,
+    presented_key,
+)
+from fast_vc_service.server.websocket.dialects.simple import SIMPLE
+from fast_vc_service.server.websocket.dialects.standard import STANDARD
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 VALUES: st.SearchStrategy[Any] = st.recursive(

@@ -9,7 +9,10 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from fast_vc_service.server.limits import (
+from fast_vc_service.server.auth import KeyEntry, KeyRing
+from fast_vc_service.server.http.response_headers import with_headers
+from fast_vc_service.server.refusal import no_such_socket
+from fast_vc_service.server.request_policy import (
     Authority,
     ConnectionLimits,
     HostPolicy,
@@ -311,3 +314,68 @@ def test_lifespan_passes() -> None:
         "lifespan.startup.complete",
         "lifespan.shutdown.complete",
     ]
+
+
+KEYS = KeyRing([KeyEntry("one", "a-right-key"), KeyEntry("root", "an-admin-key", admin=True)])
+CROSS = {"sec-fetch-site": "cross-site"}
+NAVIGATES = CROSS | {"sec-fetch-mode": "navigate"}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/voices", CROSS, 403),
+        ("/metrics", CROSS | {"sec-fetch-mode": "no-cors"}, 403),
+        ("/voices", NAVIGATES, 403),
+        ("/", CROSS, 403),
+        ("/demo/page.js", CROSS, 403),
+        ("/voices", CROSS | {"authorization": "Bearer wrong"}, 403),
+        ("/voices", CROSS | {"authorization": "Bearer a-right-key"}, 200),
+        ("/voices", CROSS | {"origin": "https://friend.example"}, 200),
+        ("/voices", CROSS | {"origin": "https://evil.example"}, 403),
+        ("/", NAVIGATES, 200),
+        ("/demo/", NAVIGATES, 200),
+        ("/health", CROSS, 200),
+        ("/health/ready", CROSS, 200),
+        ("/voices", {"sec-fetch-site": "same-origin"}, 200),
+        ("/voices", {"sec-fetch-site": "same-site"}, 200),
+        ("/voices", {"sec-fetch-site": "none"}, 200),
+        ("/voices", {}, 200),
+    ],
+)
+def test_pages_of_other_sites_get_nothing_without_a_key(
+    path: str, headers: dict[str, str], status: int
+) -> None:
+    app = ConnectionLimits(echo, keys=KEYS, allowed_origins=["https://friend.example"])
+    assert client(app).get(path, headers=headers).status_code == status
+
+
+def test_upgrades_of_pages_of_other_sites_are_refused() -> None:
+    app = ConnectionLimits(echo)
+    with (
+        pytest.raises(WebSocketDenialResponse) as caught,
+        client(app).websocket_connect("ws://localhost:8042/ws", headers=CROSS),
+    ):
+        pass
+    assert caught.value.status_code == 403
+    assert caught.value.headers["x-content-type-options"] == "nosniff"
+    assert caught.value.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_a_full_service_still_answers_admins() -> None:
+    app = ConnectionLimits(echo, max_connections=0, keys=KEYS)
+    for key, status in (("an-admin-key", 200), ("a-right-key", 503), ("wrong", 503)):
+        answer = client(app).get("/voices", headers={"authorization": f"Bearer {key}"})
+        assert answer.status_code == status
+
+
+def test_every_answer_says_what_it_is_and_for_whom() -> None:
+    answer = TestClient(with_headers(echo), base_url="http://localhost").get("/")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_an_unknown_socket_is_told_the_right_path() -> None:
+    refusal = no_such_socket()
+    assert refusal.status == 404
+    assert "/ws" in refusal.details["hint"]  # type: ignore[operator]

@@ -22,8 +22,8 @@ from fake_service import (
 from speech import as_file, speech, speech_file
 from starlette.testclient import TestClient
 
-from fast_vc_service.engine.catalogue import VoiceCatalogue
-from fast_vc_service.server.http import create_http_app
+from fast_vc_service.server.http.application import create_http_app
+from fast_vc_service.voices.catalogue import VoiceCatalogue
 
 SHIPPED = sorted(path.stem for path in REFERENCES.iterdir())
 

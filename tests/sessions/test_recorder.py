@@ -16,10 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
 
+import waiting
 from fast_vc_service.contract import FloatArray
 from fast_vc_service.sessions import recording as recording_module
 from fast_vc_service.sessions.recorder import Recorder, RecordingWriter, prune
 from fast_vc_service.sessions.recording import Recording, find_recordings, make_slug
+from waiting import until
 
 STARTED = datetime(2026, 3, 9, 23, 30, tzinfo=UTC)
 
@@ -112,35 +114,40 @@ def test_audio_is_on_disk_and_playable_while_the_session_runs(tmp_path: Path) ->
     writer = RecordingWriter(period_s=0.01)
     recorder = Recorder(tmp_path, "s", STARTED, 16_000, 16_000, writer=writer)
     recorder.input(tone(1600), 100)
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
+
+    def written() -> bool:
         found = list(find_recordings(tmp_path))
-        if found and "input.wav" in found[0].files:
-            with found[0].files["timeline.jsonl"].open() as lines:
-                if len(lines.readlines()) == 2:
-                    break
-        time.sleep(0.01)
+        if not found or not {"input.wav", "timeline.jsonl"} <= set(found[0].files):
+            return False
+        return len(found[0].files["timeline.jsonl"].read_text().splitlines()) == 2
+
+    until(written, "the audio on disk")
     assert soundfile.info(only(tmp_path).files["input.wav"]).frames == 1600
     writer.close()
 
 
 def test_a_killed_process_leaves_playable_files_and_a_readable_timeline(tmp_path: Path) -> None:
     script = """
-import sys, time
+import sys
+sys.path.append(sys.argv[2])
 from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np
 from fast_vc_service.sessions.recorder import Recorder, RecordingWriter
+from waiting import spend
 writer = RecordingWriter(period_s=0.02)
 recorder = Recorder(Path(sys.argv[1]), "doomed", datetime.now(UTC), 16000, 16000, writer=writer)
 for index in range(10_000):
     recorder.input(np.full(320, 0.25, np.float32), 20.0 * (index + 1))
     recorder.output(np.full(320, 0.5, np.float32), 20.0 * (index + 1))
-    time.sleep(0.001)
+    spend(0.001)
     if index == 300:
         print("going", flush=True)
 """
-    child = subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE)
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, tmp_path, Path(waiting.__file__).parent],
+        stdout=subprocess.PIPE,
+    )
     with child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"going\n"

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fast_vc_service.client.summary import describe
 from fast_vc_service.sessions.report import STAGES, Histogram, PerformanceReport
-from fast_vc_service.summary import describe
 
 values_in_range = st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=200)
 

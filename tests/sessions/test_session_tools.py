@@ -11,9 +11,10 @@ import soundfile
 from rich.console import Console
 from rich.table import Table
 
-from fast_vc_service import session_tools
 from fast_vc_service.client.timeline import Timeline
-from fast_vc_service.session_tools import RecordingError
+from fast_vc_service.commands import session as session_tools
+from fast_vc_service.commands.recordings import RecordingError, find, read
+from fast_vc_service.commands.session_export import export
 from fast_vc_service.sessions.recorder import Recorder, RecordingWriter
 from fast_vc_service.sessions.recording import find_recordings
 
@@ -60,26 +61,26 @@ def test_a_recording_is_found_by_id_by_name_and_by_their_beginnings(tmp_path: Pa
     slug = record(tmp_path, long_id)
     record(tmp_path, "another")
     for identifier in (long_id, slug, long_id[:8], slug[:-4], long_id[:32]):
-        assert session_tools.find(tmp_path, identifier).slug == slug
+        assert find(tmp_path, identifier).slug == slug
 
 
 def test_an_id_of_odd_characters_is_found(tmp_path: Path) -> None:
     slug = record(tmp_path, "Anruf/Nr. 7 \N{SNOWMAN}")
     record(tmp_path, "Anruf-Nr- 8")
-    assert session_tools.find(tmp_path, "Anruf/Nr. 7 \N{SNOWMAN}").slug == slug
-    assert session_tools.find(tmp_path, "Anruf/Nr. 7").slug == slug
+    assert find(tmp_path, "Anruf/Nr. 7 \N{SNOWMAN}").slug == slug
+    assert find(tmp_path, "Anruf/Nr. 7").slug == slug
 
 
 def test_an_exact_id_wins_over_longer_ones(tmp_path: Path) -> None:
     slug = record(tmp_path, "call")
     record(tmp_path, "call-2")
-    assert session_tools.find(tmp_path, "call").slug == slug
+    assert find(tmp_path, "call").slug == slug
 
 
 def test_an_ambiguous_id_is_an_error_that_lists_the_choice(tmp_path: Path) -> None:
     slugs = [record(tmp_path, "call", STARTED + timedelta(days=day)) for day in range(2)]
     with pytest.raises(RecordingError, match="names 2 recordings; choose one") as caught:
-        session_tools.find(tmp_path, "call")
+        find(tmp_path, "call")
     assert all(slug in str(caught.value) for slug in slugs)
 
 
@@ -87,12 +88,12 @@ def test_an_ambiguous_id_is_an_error_that_lists_the_choice(tmp_path: Path) -> No
 def test_an_id_of_nothing_is_an_error(tmp_path: Path, identifier: str) -> None:
     slug = record(tmp_path, "call")
     with pytest.raises(RecordingError, match=f"the newest are: {slug}"):
-        session_tools.find(tmp_path, identifier)
+        find(tmp_path, identifier)
 
 
 def test_without_outputs_the_error_says_so(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="there are none at all"):
-        session_tools.find(tmp_path / "none", "call")
+        find(tmp_path / "none", "call")
 
 
 def test_nothing_outside_the_outputs_can_be_reached(tmp_path: Path) -> None:
@@ -106,14 +107,14 @@ def test_nothing_outside_the_outputs_can_be_reached(tmp_path: Path) -> None:
     (day / hidden.name).symlink_to(hidden)
     for identifier in (slug, "secret", str(hidden), f"../elsewhere/2026/03/09/{slug}"):
         with pytest.raises(RecordingError, match="there are none at all"):
-            session_tools.find(outputs, identifier)
+            find(outputs, identifier)
 
 
 @pytest.mark.parametrize("as_folder", [False, True])
 def test_an_export_holds_audio_timeline_and_statistics(tmp_path: Path, as_folder: bool) -> None:
     outputs = tmp_path / "outputs"
     slug = record(outputs, "call")
-    made = session_tools.export(outputs, "call", tmp_path, as_folder=as_folder)
+    made = export(outputs, "call", tmp_path, as_folder=as_folder)
     folder = made
     if not as_folder:
         assert made.name == f"{slug}.zip"
@@ -134,7 +135,7 @@ def test_an_export_holds_audio_timeline_and_statistics(tmp_path: Path, as_folder
 
 def test_an_exported_folder_is_private(tmp_path: Path) -> None:
     record(tmp_path / "outputs", "call")
-    made = session_tools.export(tmp_path / "outputs", "call", tmp_path, as_folder=True)
+    made = export(tmp_path / "outputs", "call", tmp_path, as_folder=True)
     assert stat.S_IMODE(made.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in made.iterdir()} == {0o600}
 
@@ -142,15 +143,15 @@ def test_an_exported_folder_is_private(tmp_path: Path) -> None:
 @pytest.mark.parametrize("as_folder", [False, True])
 def test_an_export_overwrites_nothing(tmp_path: Path, as_folder: bool) -> None:
     record(tmp_path / "outputs", "call")
-    session_tools.export(tmp_path / "outputs", "call", tmp_path, as_folder=as_folder)
+    export(tmp_path / "outputs", "call", tmp_path, as_folder=as_folder)
     with pytest.raises(RecordingError, match="remove it first"):
-        session_tools.export(tmp_path / "outputs", "call", tmp_path, as_folder=as_folder)
+        export(tmp_path / "outputs", "call", tmp_path, as_folder=as_folder)
 
 
 def test_an_export_needs_a_folder_to_go_to(tmp_path: Path) -> None:
     record(tmp_path, "call")
     with pytest.raises(RecordingError, match="expected an existing folder"):
-        session_tools.export(tmp_path, "call", tmp_path / "none")
+        export(tmp_path, "call", tmp_path / "none")
 
 
 def unfinished(outputs: Path) -> Path:
@@ -170,11 +171,11 @@ def unfinished(outputs: Path) -> Path:
 def test_a_killed_recording_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     record(tmp_path, "call")
     unfinished(tmp_path)
-    conversation = session_tools.read(session_tools.find(tmp_path, "call"))
+    conversation = read(find(tmp_path, "call"))
     assert not conversation.finished
     assert len(conversation.timeline.entries) == 20
     assert "its process died" in shown(session_tools.show(tmp_path, "call"))
-    exported = session_tools.export(tmp_path, "call", tmp_path, as_folder=True)
+    exported = export(tmp_path, "call", tmp_path, as_folder=True)
     assert len(Timeline.load(exported / "timeline.json").entries) == 20
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fast_vc_service.home import find_home, temp_dir
+from fast_vc_service.engine.families import ENGINES
+from fast_vc_service.process.home import find_home, temp_dir
 from fast_vc_service.settings import LoadedSettings, SettingsError, layers, load_settings
 
 Load = Callable[..., LoadedSettings]
@@ -162,11 +163,7 @@ def test_workers_is_refused_with_the_reason(
         ("drain_s", "nan", "a number from 0 to 3600, got 'nan'"),
         ("record", "perhaps", "true or false, got 'perhaps'"),
         ("log_level", "loud", "one of TRACE, DEBUG, INFO, WARNING, ERROR, got 'LOUD'"),
-        (
-            "engine",
-            "wrld",
-            "one of nano, world, passthrough, seedvc-tiny, seedvc-small, seedvc-base, got 'wrld'",
-        ),
+        ("engine", "wrld", f"one of {', '.join(ENGINES)}, got 'wrld'"),
         ("device", "cuda:x", "cpu, cuda or cuda:N, or a list of them, got 'cuda:x'"),
         ("latency_ms", "soon", "a whole number from 20 to 10000, got 'soon'"),
     ],

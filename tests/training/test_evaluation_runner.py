@@ -52,7 +52,7 @@ def evaluation(tmp_path: Path) -> Evaluation:
     with (real / "manifest.jsonl").open("w") as lines:
         for each, level in made:
             soundfile.write(real / f"{each.name}.flac", np.full(8000, level), 16_000)
-            entry = {"package": "p", "name": each.name, "file": f"{each.name}.flac"}
+            entry = {"origin": "p", "name": each.name, "file": f"{each.name}.flac"}
             lines.write(json.dumps(entry) + "\n")
     chosen = pairs([each for each, _ in made])
     return Evaluation(tmp_path / "out", Library(real), FakeListeners(tmp_path), chosen)

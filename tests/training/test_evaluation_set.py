@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from training.data.sources import SOURCES as PACKAGES
+from training.data.packages import PACKAGES
+from training.data.repositories import REPOSITORIES
 from training.evaluation import clips
 from training.evaluation.clips import Clip, EvaluationSetError, Library
 
@@ -19,7 +20,7 @@ def manifest() -> list[dict[str, Any]]:
         {
             "file": f"audio/{speaker}/{number}.flac",
             "name": f"{speaker}/{number}.wav",
-            "package": "some-package",
+            "origin": "some-package",
             "speaker": speaker,
             "sex": "f",
             "language": speaker[:2],
@@ -46,7 +47,7 @@ class TestTheShippedSet:
         assert len({clip.language for clip in shipped if clip.role == "source"}) >= 5
 
     def test_uses_no_package_that_training_hears(self, shipped: list[Clip]) -> None:
-        uses = {source.package: source.use for source in PACKAGES}
+        uses = {source.origin: source.use for source in PACKAGES}
         assert {uses[package] for clip in shipped for package, _ in clip.recordings} == {"eval"}
 
     def test_uses_no_recording_twice(self, shipped: list[Clip]) -> None:
@@ -69,6 +70,28 @@ class TestTheShippedSet:
         first = clips.pairs(shipped)[:16]
         assert len({pair.source.name for pair in first}) >= 8
         assert len({pair.reference.name for pair in first}) >= 7
+
+
+class TestTheSecondSet:
+    def test_is_64_pairs_of_people_whom_no_training_hears(self) -> None:
+        second = clips.load(clips.DRAWS["second"].path)
+        assert len(clips.pairs(second)) == 64
+        heard = {clip.speaker for name in ("evaluation", "development") for clip in drawn(name)}
+        assert not heard & {clip.speaker for clip in second}
+        uses = {(each.origin, each.use) for each in REPOSITORIES}
+        for clip in second:
+            for origin, name in clip.recordings:
+                held_out = clip.speaker.startswith("speechocean")
+                assert held_out or (origin, "eval") in uses, name
+
+    def test_has_children_mandarin_and_amharic(self) -> None:
+        second = drawn("second")
+        assert {clip.language for clip in second if clip.role == "source"} == {"en", "zh", "am"}
+        assert {"speechocean-3014", "speechocean-1447"} <= {clip.speaker for clip in second}
+
+
+def drawn(name: str) -> list[Clip]:
+    return clips.load(clips.DRAWS[name].path)
 
 
 class TestDrawing:
@@ -105,7 +128,7 @@ class TestLibrary:
     def test_joins_recordings_with_a_pause(self, tmp_path: Path) -> None:
         for name in ("a", "b"):
             soundfile.write(tmp_path / f"{name}.flac", np.full(1600, 0.25), 16_000)
-        entries = [{"package": "p", "name": name, "file": f"{name}.flac"} for name in ("a", "b")]
+        entries = [{"origin": "p", "name": name, "file": f"{name}.flac"} for name in ("a", "b")]
         lines = "".join(json.dumps(entry) + "\n" for entry in entries)
         (tmp_path / "manifest.jsonl").write_text(lines)
         clip = Clip("c", "reference", "s", "s", "f", "en", "CC0", (("p", "a"), ("p", "b")))

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from training import samples
+from training import sample_page
 from training.data.real import SAMPLE_RATE_HZ
 from training.data.sources import SOURCES
-from training.samples import SamplesError, find
+from training.sample_page import SamplesError, find
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ def real(tmp_path: Path) -> Path:
 
 def test_only_licences_that_allow_it_are_passed_on() -> None:
     licences = {source.speaker: source.licence for source in SOURCES}
-    used = {licences[name] for pair in samples.PAIRS for name in pair if name in licences}
+    used = {licences[name] for pair in sample_page.PAIRS for name in pair if name in licences}
     assert used <= {"CC-BY-3.0", "public domain"}
-    assert len(samples.PAIRS) == 10
+    assert len(sample_page.PAIRS) == 10
 
 
 def test_a_recorded_source_is_not_in_its_reference_nor_in_training(real: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_recorded_source_is_not_in_its_reference_nor_in_training(real: Path) -
 
 def test_every_clip_of_the_project_is_there(real: Path) -> None:
     speakers = {source.speaker for source in SOURCES}
-    for source, reference in samples.PAIRS:
+    for source, reference in sample_page.PAIRS:
         for name, role in ((source, "source"), (reference, "reference")):
             if name not in speakers:
                 assert len(find(name, role, real).audio) > 0
@@ -63,13 +63,13 @@ def test_missing_clips_are_named(real: Path) -> None:
 
 def test_the_page_plays_and_credits_what_was_written(real: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    made = samples.convert("passthrough", [("it-carlo", "alto")], real, out)
-    page = samples.page("passthrough", made)
+    made = sample_page.convert("passthrough", [("it-carlo", "alto")], real, out)
+    page = sample_page.page("passthrough", made)
     played = re.findall(r'src="([^"]+)"', page)
     assert len(played) == 3
     for name in played:
         assert soundfile.info(out / name).samplerate == 24_000
     assert soundfile.info(out / made[0].output).frames == pytest.approx(4.0 * 24_000, abs=1)
-    for text in (page, samples.readme("passthrough", made)):
+    for text in (page, sample_page.readme("passthrough", made)):
         assert "Carlo Flora" in text
         assert "Kokoro-82M" in text

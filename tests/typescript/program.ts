@@ -1,6 +1,6 @@
 // A program of a user's: what the client's types allow, and what they do not.
 
-import { convert, ServiceError, VoiceClient } from "../../fast_vc_service/server/demo/client/client.js";
+import { convert, ServiceError, VoiceClient } from "../../fast_vc_service/web/client/client.js";
 
 export async function talk(samples: Float32Array): Promise<number> {
   const client = new VoiceClient("ws://localhost:8042/ws", { voice: { alto: 0.6, bass: 0.4 } });

@@ -9,9 +9,9 @@ from loguru import logger
 from fast_vc_service.audio.files import read_audio, write_audio
 from fast_vc_service.audio.resample import resample
 from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray
-from fast_vc_service.engine.voice_check import ONE_SPEAKER, check_clip
-from fast_vc_service.engine.voices import VoiceStore
 from fast_vc_service.models.passthrough.converter import PassthroughConverter
+from fast_vc_service.voices.clip_check import ONE_SPEAKER, check_clip
+from fast_vc_service.voices.folder import VoiceStore
 
 REFERENCES = Path(__file__).parents[2] / "wavs" / "references"
 
@@ -26,7 +26,7 @@ def test_one_speaker_is_like_himself(name: str) -> None:
     check = check_clip(clip(name, 9.0), SAMPLE_RATE_IN)
     assert check.speaker_similarity is not None
     assert check.speaker_similarity > ONE_SPEAKER
-    assert check.problems == check.doubts == ()
+    assert check.problems == check.warnings == ()
 
 
 def test_two_speakers_are_told_apart() -> None:
@@ -34,20 +34,22 @@ def test_two_speakers_are_told_apart() -> None:
     check = check_clip(both, SAMPLE_RATE_IN)
     assert check.speaker_similarity is not None
     assert check.speaker_similarity < ONE_SPEAKER
-    (doubt,) = check.doubts
-    assert "more than one person" in doubt
+    (warning,) = check.warnings
+    assert "more than one person" in warning
 
 
-def test_a_clip_too_short_to_compare_raises_no_doubt_about_its_speaker() -> None:
+def test_a_clip_too_short_to_compare_raises_no_warning_about_its_speaker() -> None:
     check = check_clip(clip("bass", 4.0), SAMPLE_RATE_IN)
     assert check.speaker_similarity is None
-    assert not any("person" in doubt for doubt in check.doubts)
+    assert not any("person" in warning for warning in check.warnings)
 
 
 def test_short_clipped_noisy_clips_are_named() -> None:
     noise = np.random.default_rng(0).standard_normal(2 * SAMPLE_RATE_IN)
     worse = np.clip(20 * clip("bass", 2.0) + 0.2 * noise, -1, 1).astype(np.float32)
-    found = " ".join(check_clip(worse, SAMPLE_RATE_IN).doubts + check_clip(worse, 16_000).problems)
+    found = " ".join(
+        check_clip(worse, SAMPLE_RATE_IN).warnings + check_clip(worse, 16_000).problems
+    )
     for word in ("2.0 s", "clipped"):
         assert word in found
 

@@ -12,9 +12,10 @@ from loguru import logger
 from fast_vc_service import __version__
 from fast_vc_service.audio.files import write_audio
 from fast_vc_service.contract import FloatArray, Voice
-from fast_vc_service.engine import voices as voices_module
-from fast_vc_service.engine.voices import UnknownVoiceError, VoiceStore, load_voice, save_voice
 from fast_vc_service.models.passthrough.converter import PassthroughConverter
+from fast_vc_service.voices import voice_file
+from fast_vc_service.voices.folder import UnknownVoiceError, VoiceStore
+from fast_vc_service.voices.voice_file import load_voice, save_voice
 
 
 class CountingConverter(PassthroughConverter):
@@ -183,7 +184,7 @@ def test_a_damaged_or_outdated_cache_is_made_anew(
     elif damage == "nonsense":
         kept.write_bytes(b"\xff" * 100)
     else:
-        monkeypatch.setattr(voices_module, "__version__", __version__ + ".next")
+        monkeypatch.setattr(voice_file, "__version__", __version__ + ".next")
     voice = VoiceStore(folder, maker, cache, "anna").get("anna")
     assert length(voice) == 2_000
     assert maker.made == ["anna", "anna"]
@@ -208,7 +209,7 @@ def test_saving_leaves_nothing_half_written(
     def full(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(voices_module.os, "fsync", full)
+    monkeypatch.setattr(voice_file.os, "fsync", full)
     with pytest.raises(OSError, match="disk full"):
         save_voice(path, Voice("y", "f", {"a": np.zeros(3, np.float32)}))
     assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]

@@ -11,6 +11,7 @@ from training.data import corpus, fetch, real
 from training.data.kokoro import Kokoro
 from training.data.phonemes import LANGUAGES
 from training.data.render import Planner, run
+from training.data.tree import TreeError
 from training.data.voices import VoiceBank
 from training.paths import DEFAULT_ROOT
 
@@ -45,6 +46,14 @@ def _text(args: argparse.Namespace) -> None:
     print(corpus.save(sentences, path))
 
 
+def _real(args: argparse.Namespace) -> None:
+    uses = tuple(args.use or ("train", "encode", "eval"))
+    try:
+        real.run(args.root, args.mirrors, core=args.core, uses=uses)
+    except (TreeError, real.DecodeError) as error:
+        raise SystemExit(f"training.data: {error}") from error
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training.data", description=__doc__)
     parser.add_argument("--root", type=Path, default=DEFAULT_ROOT, help="folder of all stages")
@@ -68,7 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     stage.set_defaults(run=_render)
     stage = stages.add_parser("real", help="fetch and decode recorded speech")
-    stage.set_defaults(run=lambda args: real.run(args.root))
+    stage.add_argument(
+        "--mirrors", type=Path, help="git directories OWNER+NAME/repo, where there is no network"
+    )
+    stage.add_argument("--core", action="store_true", help="only the core set, remade in an hour")
+    stage.add_argument("--use", action="append", choices=["train", "encode", "eval"])
+    stage.set_defaults(run=_real)
     stage = stages.add_parser("tools", help="fetch what training.evaluate listens with")
     stage.add_argument("--campplus", type=Path, help="safetensors of CAM++, to be copied")
     stage.set_defaults(run=lambda args: fetch.evaluation_tools(args.root, args.campplus))

@@ -248,7 +248,7 @@ _OPERATIONS: dict[str, Operation] = {
     "CumSum": lambda _a, x, axis: torch.cumsum(x.double(), int(axis)),
     "Shape": lambda _a, x: torch.tensor(x.shape, device=x.device),
     "NonZero": lambda _a, x: x.nonzero().T,
-    "Expand": lambda _a, x, shape: x.expand(torch.broadcast_shapes(x.shape, _ints(shape))),
+    "Expand": lambda _a, x, shape: x.expand(np.broadcast_shapes(tuple(x.shape), _ints(shape))),
 }
 
 

@@ -75,7 +75,7 @@ def cut(model: Path, folder: Path) -> None:
 def _session(path: Path, threads: int) -> Any:
     if not path.is_file():
         raise ModelFilesError(f"{path} is missing: run `python -m training.data fetch` first")
-    import onnxruntime as ort  # type: ignore[import-untyped]
+    import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads

@@ -113,11 +113,11 @@ def _espeak_sentence(text: str, language: str) -> str:
 def _misaki(language: str) -> Callable[[str], str]:
     try:
         if language == "zh":
-            from misaki.zh import ZHG2P  # type: ignore[import-untyped]
+            from misaki.zh import ZHG2P
 
             mandarin = ZHG2P()
             return lambda text: str(mandarin(text)[0])
-        from misaki.cutlet import Cutlet  # type: ignore[import-untyped]
+        from misaki.cutlet import Cutlet
 
         japanese = Cutlet()
         return lambda text: str(japanese(text)[0])

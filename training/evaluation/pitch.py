@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyworld
@@ -43,7 +44,7 @@ def f0_track(speech: FloatArray, rate_hz: int) -> FloatArray:
     # Digital silence would be called voiced.
     noise = np.random.default_rng(len(speech)).standard_normal(len(speech))
     wide = speech.astype(np.float64) + _NOISE * noise
-    bounds = {"f0_floor": MIN_HZ, "f0_ceil": MAX_HZ, "frame_period": FRAME_MS}
+    bounds: dict[str, Any] = {"f0_floor": MIN_HZ, "f0_ceil": MAX_HZ, "frame_period": FRAME_MS}
     strict, times = pyworld.dio(wide, rate_hz, allowed_range=STRICT, **bounds)
     first = pyworld.stonemask(wide, strict, times, rate_hz)
     second, _ = pyworld.harvest(wide, rate_hz, **bounds)

@@ -64,6 +64,13 @@ def unconverted() -> System:
 def of_engine(engine: str, geometry: Geometry, rate_out: int = SAMPLE_RATE_HZ) -> System:
     """An engine of the service, through the same Stream as live sessions and files."""
     converter = build_converter(engine, geometry=geometry)
+    return of_converter(f"{engine}:{geometry}", converter, _fingerprint(converter), rate_out)
+
+
+def of_converter(
+    name: str, converter: Converter, fingerprint: str, rate_out: int = SAMPLE_RATE_HZ
+) -> System:
+    """A converter of the service, through the Stream."""
     voices: dict[bytes, Voice] = {}
 
     def convert(source: FloatArray, reference: FloatArray) -> FloatArray:
@@ -73,9 +80,9 @@ def of_engine(engine: str, geometry: Geometry, rate_out: int = SAMPLE_RATE_HZ) -
         return convert_offline(converter, voices[key], source, SAMPLE_RATE_HZ, rate_out)
 
     return System(
-        f"{engine}:{geometry}",
+        name,
         convert,
-        _fingerprint(converter),
+        fingerprint,
         block=converter.block,
         delay=converter.delay,
         latency_ms=1e3 * (converter.block + converter.delay) / SAMPLE_RATE_HZ,

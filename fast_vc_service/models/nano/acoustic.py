@@ -1,11 +1,10 @@
-"""Acoustic model: content, melody, sound and a target voice to the vocoder's envelope.
+"""Acoustic model: content, F0 and a target voice to the vocoder's envelope.
 
 A causal trunk of convolution blocks, modulated by the speaker and helped by attention to frames of
-the reference that sound alike, runs once a frame of 20 ms and predicts the mean envelope. It also
-hears the source's own log-mel, for what the content encoder missed; training pairs it with other
-speakers and warps its frequencies, so there is no voice in it to rely on. What the mean cannot
-have, the detail that makes speech sharp, a small flow-matching network (Lipman et al.
-2023; DiT-style modulation, Peebles & Xie 2023) draws from noise in a few Euler steps around it.
+the reference with similar content, runs once a frame of 20 ms and predicts the mean envelope. What
+the mean cannot have, the detail that makes speech sharp, a second small network adds (DiT-style
+modulation, Peebles & Xie 2023). It either draws it from noise in a few Euler steps (flow matching,
+Lipman et al. 2023) or, trained against a discriminator, makes it in one step from zero.
 """
 
 from __future__ import annotations
@@ -25,14 +24,17 @@ from fast_vc_service.models.nano.spectrum import MELS
 STEP_FRAMES = 2
 """Envelope frames (10 ms) a frame of the model (20 ms)."""
 
-BESIDE = (3 + MELS) * STEP_FRAMES
-"""Numbers a frame beside the content: energy, log F0, voicing and log-mel of each 10 ms frame."""
+CUES = 3 * STEP_FRAMES
+"""Numbers a frame beside the content: energy, log F0 and voicing of each 10 ms frame."""
+
+SOURCE_FEATURES = CUES + MELS * STEP_FRAMES
+"""The same with the source's log-mel, for networks that hear it."""
 
 GLOBAL = 192 + 2 * BANDS_BELOW_7K6
 """Numbers of a speaker: CAM++ embedding, mean and deviation of the reference's envelope."""
 
 MEMORY = STEP_FRAMES * BANDS_BELOW_7K6
-"""Numbers of the envelope that a frame of the reference lends."""
+"""Numbers of the envelope of a frame of the reference."""
 
 LOWEST, CENTRE, SPREAD = -8.5, -4.0, 2.0
 """Log amplitudes (relative to the speech level) below LOWEST are all silence."""
@@ -42,7 +44,12 @@ REFERENCE_F0_HZ = 150.0
 
 @dataclass(frozen=True)
 class AcousticConfig:
-    """Sizes of the network."""
+    """Sizes of the network, and what it is.
+
+    Attributes:
+        hears_mel: whether the source's log-mel is heard beside the content.
+        generator: whether the detail is made in one step from zero noise.
+    """
 
     content: int = 96
     width: int = 256
@@ -53,6 +60,8 @@ class AcousticConfig:
     heads: int = 4
     flow_width: int = 256
     flow_blocks: int = 3
+    hears_mel: bool = True
+    generator: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,8 +122,10 @@ def restore(x: Tensor) -> Tensor:
     return SPREAD * x + CENTRE
 
 
-def beside(energy: Tensor, f0_hz: Tensor, voicing: Tensor, mel: Tensor) -> Tensor:
-    """Numbers beside the content [B, T, BESIDE].
+def source_features(
+    energy: Tensor, f0_hz: Tensor, voicing: Tensor, mel: Tensor | None = None
+) -> Tensor:
+    """The numbers of the source beside its content: [B, T, SOURCE_FEATURES], or CUES without mel.
 
     Args:
         energy: [B, 2 T] log energy of the source relative to its speech level.
@@ -125,7 +136,9 @@ def beside(energy: Tensor, f0_hz: Tensor, voicing: Tensor, mel: Tensor) -> Tenso
     """
     pitch = torch.log(f0_hz.clamp(min=30) / REFERENCE_F0_HZ) * voicing
     rows = torch.stack([energy.clamp(-8.0, 3.0) / 3.0, 2 * pitch, voicing], -1)
-    return torch.cat([rows, normalise(mel)], -1).reshape(rows.shape[0], -1, BESIDE)
+    if mel is not None:
+        rows = torch.cat([rows, normalise(mel)], -1)
+    return rows.reshape(rows.shape[0], -1, STEP_FRAMES * rows.shape[-1])
 
 
 def euler_times(steps: int, rows: int, device: torch.device | None = None) -> list[Tensor]:
@@ -152,7 +165,7 @@ def speaker_vector(embedding: Tensor, envelope: Tensor, mask: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Frames of the reference that sound alike, mixed."""
+    """Weighted mean of the frames of the reference, by how similar their content is."""
 
     def __init__(self, query: int, config: AcousticConfig) -> None:
         super().__init__()
@@ -263,7 +276,9 @@ class Acoustic(nn.Module):
         self.alike = Attention(config.content, config)
         self.timbre = Attention(width, config)
         self.narrow = nn.Linear(width, config.rank)
-        self.stem = nn.Linear(config.content + BESIDE, width)
+        self.stem = nn.Linear(
+            config.content + (SOURCE_FEATURES if config.hears_mel else CUES), width
+        )
         self.blocks = nn.ModuleList(
             ModulatedBlock(width, config.rank, config.kernel) for _ in range(config.blocks)
         )
@@ -298,10 +313,10 @@ class Acoustic(nn.Module):
         )
 
     def trunk(
-        self, content: Tensor, beside: Tensor, speaker: Prepared, state: AcousticState
+        self, content: Tensor, features: Tensor, speaker: Prepared, state: AcousticState
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Hidden frames, mean envelopes (normalised) and new caches."""
-        h = self.stem(torch.cat([content, beside], -1))
+        h = self.stem(torch.cat([content, features], -1))
         h = h + self.alike(content, speaker.keys[0], speaker.values[0], speaker.mask)
         half = len(self.blocks) // 2
         lower, upper = self.blocks[:half], self.blocks[half:]
@@ -314,7 +329,7 @@ class Acoustic(nn.Module):
     def stream(
         self,
         content: Tensor,
-        beside: Tensor,
+        features: Tensor,
         noise: Tensor,
         speaker: Prepared,
         state: AcousticState,
@@ -323,15 +338,15 @@ class Acoustic(nn.Module):
 
         Args:
             content: [B, T, content].
-            beside: [B, T, BESIDE], see :func:`beside`.
-            noise: [B, T, 2 BANDS], standard normal.
+            features: [B, T, SOURCE_FEATURES or CUES], see :func:`source_features`.
+            noise: [B, T, 2 BANDS], standard normal; zeros for a generator.
             speaker: from :meth:`prepare`, with one time for each Euler step.
             state: left as it was, made for as many steps.
 
         Returns:
             [B, 2 T, BANDS] log amplitudes relative to the speech level.
         """
-        h, mean, trunk = self.trunk(content, beside, speaker, state)
+        h, mean, trunk = self.trunk(content, features, speaker, state)
         steps = len(state.flow)
         x, kept = noise, []
         for modulations, caches in zip(speaker.flow, state.flow, strict=True):

@@ -13,7 +13,7 @@ from fast_vc_service.models.nano.voice import FAMILY, MEMORY_FRAMES, Target
 EMBEDDING = 192
 """Numbers of a speaker's vector that are a direction; the others are means and deviations."""
 
-_MEANS = ("vector", "register", "correction", "average", "loudness")
+_MEANS = ("vector", "register", "correction", "average")
 _FRAMES = ("content", "envelope")
 
 Features = dict[str, npt.NDArray[np.float32]]
@@ -22,9 +22,9 @@ Features = dict[str, npt.NDArray[np.float32]]
 def blend_voices(name: str, parts: Sequence[tuple[Voice, float]]) -> Voice:
     """Return the voice between those of ``parts``, by their shares (1 in all).
 
-    Averaged are the direction of the speaker embedding, the long-term spectra, the loudness and
-    the median of log F0. Frames to borrow from are not averaged, for they say different things: the
-    memory holds some of each voice, in proportion.
+    Averaged are the direction of the speaker embedding, the long-term spectra and the median of
+    log F0. Frames to borrow from are not averaged, for they say different things: the memory holds
+    some of each voice, in proportion.
 
     Raises:
         ValueError: A voice is of another family, or damaged.

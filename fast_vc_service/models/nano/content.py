@@ -1,7 +1,9 @@
 """Content encoder: what is said, without who says it.
 
-Log-mel frames (10 ms) are taken in pairs; everything behind runs at 50 frames a second. A narrow
-bottleneck feeds a classifier of phones, so it carries phonetic content and little of the speaker.
+Log-mel frames (10 ms) are taken in pairs; everything behind runs at 50 frames a second. What leaves
+the encoder is a narrow bottleneck. It either feeds a classifier of phones, so that it carries
+phonetic content and little of the speaker, or it is itself what the encoder learned to predict: the
+features of a teacher that hears both sides (``training/teacher.py``).
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ FRAME_S = 0.02
 class ContentConfig:
     """Sizes of the encoder.
 
-    ``right_frames`` of the blocks look one frame (20 ms) ahead each.
+    ``right_frames`` of the blocks look one frame (20 ms) ahead each. With no ``phones`` there is no
+    classifier; ``normalised`` says whether the bottleneck is layer-normed.
     """
 
     phones: int
@@ -31,6 +34,7 @@ class ContentConfig:
     kernel: int = 7
     right_frames: int = 3
     bottleneck: int = 96
+    normalised: bool = True
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class ContentFrames:
     """The encoder's answer for T frames of 20 ms.
 
     Attributes:
-        bottleneck: [B, T, bottleneck], normalised.
+        bottleneck: [B, T, bottleneck].
         phones: [B, T, phones] logits.
     """
 
@@ -78,8 +82,12 @@ class ContentEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
         self.to_bottleneck = nn.Linear(config.width, config.bottleneck)
-        self.bottleneck_norm = nn.LayerNorm(config.bottleneck, elementwise_affine=False)
-        self.to_phones = nn.Linear(config.bottleneck, config.phones)
+        self.bottleneck_norm = (
+            nn.LayerNorm(config.bottleneck, elementwise_affine=False)
+            if config.normalised
+            else nn.Identity()
+        )
+        self.to_phones = nn.Linear(config.bottleneck, config.phones) if config.phones else None
 
     @property
     def delay_frames(self) -> int:
@@ -94,7 +102,8 @@ class ContentEncoder(nn.Module):
     def _heads(self, h: Tensor) -> ContentFrames:
         h = self.norm(h)
         bottleneck = self.bottleneck_norm(self.to_bottleneck(h))
-        return ContentFrames(bottleneck, self.to_phones(bottleneck))
+        phones = bottleneck[..., :0] if self.to_phones is None else self.to_phones(bottleneck)
+        return ContentFrames(bottleneck, phones)
 
     def forward(self, mel: Tensor) -> ContentFrames:
         """All of a clip at once.

@@ -15,29 +15,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fast_vc_service.audio.pitch import Register, track
+from fast_vc_service.audio.high_pass import DoubleArray, HighPass
+from fast_vc_service.audio.pcm import limit
+from fast_vc_service.audio.register import Register, track
 from fast_vc_service.contract import BLOCK_QUANTUM, SAMPLE_RATE_IN, FloatArray, State, Voice
-from fast_vc_service.models.nano import envelope, excitation, spectrum, tract, vocoder
+from fast_vc_service.models.nano import (
+    envelope,
+    excitation,
+    level,
+    source_envelope,
+    spectrum,
+    vocoder,
+)
 from fast_vc_service.models.nano.acoustic import (
     STEP_FRAMES,
     AcousticState,
-    Prepared,
-    beside,
-    euler_times,
+    source_features,
 )
 from fast_vc_service.models.nano.blend import blend_voices
 from fast_vc_service.models.nano.content import ContentState
+from fast_vc_service.models.nano.f0_tracker import F0TrackerState, f0_from_logits
 from fast_vc_service.models.nano.graph import as_graph, as_it_is
-from fast_vc_service.models.nano.level import Level, follow
+from fast_vc_service.models.nano.level import LevelState
 from fast_vc_service.models.nano.load import Networks
-from fast_vc_service.models.nano.melody import MelodyState, f0_from_logits
-from fast_vc_service.models.nano.slots import Slots
-from fast_vc_service.models.nano.tract import Tract
+from fast_vc_service.models.nano.prepared_voices import PreparedVoice, PreparedVoices
+from fast_vc_service.models.nano.row_pool import RowPool
+from fast_vc_service.models.nano.source_envelope import SourceEnvelope
 from fast_vc_service.models.nano.vocoder import VocoderState
 from fast_vc_service.models.nano.voice import FAMILY, Target, make_voice
 
 SOURCE_SHARE = 0.75
-"""How much of the envelope below 7.6 kHz is the source's own, moved; see :mod:`tract`."""
+"""How much of the envelope below 7.6 kHz is the source's own, moved; see :mod:`source_envelope`."""
 
 EULER_STEPS = 2
 """Steps of the flow; 0 speaks with the mean envelope."""
@@ -53,30 +61,35 @@ _GATE_LOG = -8.2
 """Log energy of the input (about -70 dBFS) below which the output is closed."""
 
 _GATE_SLOPE = 4.0
-_MOST_GAIN = 1.4  # nepers, 12 dB
+_VOICED = 0.5
+_LEAST_VOICED_LOG = -8.8
+"""Log energy (about -75 dBFS) below which nothing is voiced, nor says how loud somebody speaks."""
+
 _DETAIL = STEP_FRAMES * envelope.BANDS
 
 
 @dataclass(frozen=True)
-class Past:
+class NetworkStates:
     """What the networks remember, a row a session.
 
     Attributes:
         samples: [B, history] of the log-mel.
         content: Of the content encoder.
-        melody: Of the pitch tracker.
+        f0_tracker: Of the pitch tracker.
         energy: [B, 2 * content look-ahead], of frames whose content is still to come.
         acoustic: Of the acoustic model.
         vocoder: Of the vocoder.
+        level: How loud the source and the output are.
         late: [B, pad], speech that waits for the declared delay.
     """
 
     samples: Tensor
     content: ContentState
-    melody: MelodyState
+    f0_tracker: F0TrackerState
     energy: Tensor
     acoustic: AcousticState
     vocoder: VocoderState
+    level: LevelState
     late: Tensor
 
 
@@ -85,39 +98,49 @@ class NanoState(State):
     """One session.
 
     Attributes:
-        target: The voice spoken in.
+        voice: The voice spoken in.
         row: Of what the networks remember.
-        voice_row: Of the target, prepared for the acoustic model.
         pitch_shift: Semitones on top of the register match.
         seed: Chooses the noise.
         register: F0 of the source so far.
-        level: Loudness of the source so far.
-        made: That of what was made of it, to be the target's.
-        tract: Spectral shape of the source so far.
+        source_envelope: Spectral shape of the source so far.
         frame: Absolute 20 ms frames heard.
+        below_speech: State of the high-pass; None at the start and after a skip.
         muted: Samples of output that still belong to no input since the start or a skip.
     """
 
-    target: Target
+    voice: PreparedVoice
     row: int
-    voice_row: int
     pitch_shift: float
     seed: int
     muted: int
-    made: Level
     register: Register = field(default_factory=Register)
-    level: Level = field(default_factory=Level)
-    tract: Tract = field(default_factory=Tract, repr=False)
+    source_envelope: SourceEnvelope = field(default_factory=SourceEnvelope, repr=False)
+    below_speech: DoubleArray | None = field(default=None, repr=False)
     frame: int = 0
+
+    @property
+    def target(self) -> Target:
+        """The voice spoken in, unpacked."""
+        return self.voice.target
+
+    @property
+    def source_f0_hz(self) -> float | None:
+        """See the contract."""
+        return self.register.learned_f0_hz
+
+    @property
+    def voice_row(self) -> int:
+        """The row of what the acoustic model has prepared of the voice."""
+        return self.voice.row
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A source after a block; see :class:`NanoState` and :func:`tract.follow`."""
+    """A source after a block; see :class:`NanoState` and :func:`source_envelope.follow`."""
 
     register: Register
-    level: Level
-    tract: Tract
+    source_envelope: SourceEnvelope
     shape: FloatArray
 
 
@@ -133,19 +156,24 @@ class NanoConverter:
     sample_rate_out = _OUT
     alignment_tolerance = 0
 
-    def __init__(self, networks: Networks, block_ms: int = 80, steps: int = EULER_STEPS) -> None:
+    def __init__(self, networks: Networks, block_ms: int = 80, steps: int | None = None) -> None:
+        config = networks.acoustic.config
+        if steps is None:
+            steps = 1 if config.generator else EULER_STEPS
         if block_ms <= 0 or block_ms % 20:
             raise ValueError(f"block_ms must be a positive multiple of 20, got {block_ms}")
         self.block = block_ms * SAMPLE_RATE_IN // 1000
         self._networks = networks
         self._steps = steps
+        # Networks that hear nothing but content were trained to need no envelope of the source.
+        self._share = SOURCE_SHARE if config.hears_mel else 0.0
         self._device = networks.device
         ready = as_graph if networks.traced else as_it_is
         self._listen = ready(networks.content, networks.content.stream)
-        self._hear_pitch = ready(networks.melody, networks.melody.stream)
+        self._hear_pitch = ready(networks.f0_tracker, networks.f0_tracker.stream)
         self._draw = ready(networks.acoustic, networks.acoustic.stream)
         self._speak = ready(networks.vocoder, networks.vocoder.stream)
-        if networks.melody.delay_frames != STEP_FRAMES * networks.content.delay_frames:
+        if networks.f0_tracker.delay_frames != STEP_FRAMES * networks.content.delay_frames:
             raise ValueError("pitch and content must come equally late")
         exact = networks.content.delay_frames * _QUANTUM_OUT + vocoder.DELAY_SAMPLES
         quanta = -(-exact // _QUANTUM_OUT)
@@ -154,14 +182,15 @@ class NanoConverter:
         self._pad = self._delay_out - exact
         if self._pad < _EDGE:
             raise ValueError("the declared delay leaves no 5 ms to fade out in")
-        self._silent = self._new_past()
-        self._pasts: Slots[Past] = Slots()
-        self._speakers: Slots[Prepared] = Slots()
+        self._silent = self._new_network_states()
+        self._network_states: RowPool[NetworkStates] = RowPool()
+        self._high_pass = HighPass.at(SAMPLE_RATE_IN)
+        self._voices = PreparedVoices(networks.acoustic, steps, self._device)
 
     @property
     def session_bytes(self) -> int:
-        """Memory a session takes, in bytes; 0 before the first."""
-        return self._pasts.row_bytes + self._speakers.row_bytes
+        """Bytes of a session with a voice of its own; 0 before the first."""
+        return self._network_states.row_bytes + self._voices.voice_bytes
 
     def make_voice(self, name: str, audio: FloatArray, sample_rate: int) -> Voice:
         """Derive a voice from a clip ``[samples]`` of 1 to 30 s; see :func:`voice.make_voice`."""
@@ -171,33 +200,47 @@ class NanoConverter:
         """Make the voice between others; see :func:`blend.blend_voices`."""
         return blend_voices(name, parts)
 
-    def new_state(self, voice: Voice, pitch_shift: float = 0.0, seed: int = 0) -> NanoState:
-        """Make the state of a new session; ``pitch_shift`` in semitones."""
-        target, speaker = self._prepare(voice)
-        row, voice_row = self._pasts.open(self._silent), self._speakers.open(speaker)
-        state = NanoState(
-            target, row, voice_row, pitch_shift, seed, self._delay_out, Level(target.loudness)
-        )
-        weakref.finalize(state, self._pasts.close, [row]).atexit = False
-        weakref.finalize(state, self._speakers.close, [voice_row]).atexit = False
+    def prepare(self, voice: Voice) -> Voice:
+        """Prepare a voice ahead of its first step; see the contract."""
+        return self._voices.prepare(voice)
+
+    def new_state(
+        self,
+        voice: Voice,
+        pitch_shift: float = 0.0,
+        seed: int = 0,
+        source_f0_hz: float | None = None,
+    ) -> NanoState:
+        """Make the state of a new session; see the contract."""
+        register = Register.known(source_f0_hz)
+        prepared = self._voices.prepare(voice)
+        row = self._network_states.open(self._silent)
+        state = NanoState(prepared, row, pitch_shift, seed, self._delay_out, register)
+        weakref.finalize(state, self._network_states.close, [row]).atexit = False
         return state
 
     def update(self, state: State, voice: Voice, pitch_shift: float) -> None:
         """Change voice and pitch shift (semitones) from the next step on."""
         own = _own(state)
-        own.target, speaker = self._prepare(voice)
-        self._speakers.write([own.voice_row], speaker)
-        own.pitch_shift, own.made = pitch_shift, Level(own.target.loudness)
+        own.voice = self._voices.prepare(voice)
+        own.pitch_shift = pitch_shift
+        past = self._network_states.read([own.row])
+        changed = replace(past, level=level.of_another_voice(past.level))
+        self._network_states.write([own.row], changed)
 
     def skip(self, state: State) -> FloatArray:
         """Fade out what was still to come, forget the past; see the contract."""
         own = _own(state)
         silence = torch.zeros(self.block * _OUT // SAMPLE_RATE_IN)
+        past = self._network_states.read([own.row])
         if not own.muted:
-            late = self._pasts.read([own.row]).late
-            silence[:_EDGE] = late[0, :_EDGE].cpu() * _RISE.flip(0)
-        self._pasts.write([own.row], self._silent)
-        own.tract = replace(own.tract, samples=np.zeros_like(own.tract.samples))
+            silence[:_EDGE] = past.late[0, :_EDGE].cpu() * _RISE.flip(0)
+        silent = replace(self._silent, level=level.interrupted(past.level))
+        self._network_states.write([own.row], silent)
+        own.source_envelope = replace(
+            own.source_envelope, samples=np.zeros_like(own.source_envelope.samples)
+        )
+        own.below_speech = None
         own.muted = self._delay_out
         own.frame += self.block // BLOCK_QUANTUM
         return silence.numpy()
@@ -208,29 +251,38 @@ class NanoConverter:
         own = [_own(state) for state in states]
         if blocks.shape != (len(own), self.block):
             raise ValueError(f"expected blocks [{len(own)}, {self.block}], got {blocks.shape}")
-        heard = np.clip(np.nan_to_num(blocks.astype(np.float32)), -1.0, 1.0)
+        filtered = [
+            self._high_pass.step(limit(block), state.below_speech)
+            for block, state in zip(blocks, own, strict=True)
+        ]
+        heard = np.stack([samples for samples, _ in filtered])
         rows = [state.row for state in own]
-        past = self._pasts.read(rows)
-        speaker = self._speakers.read([state.voice_row for state in own])
+        past = self._network_states.read(rows)
+        speaker = self._voices.read([state.voice for state in own])
         frames = self.block // BLOCK_QUANTUM
 
         samples = torch.from_numpy(heard).to(self._device)
         mel, history = spectrum.log_mel(samples, past.samples)
         content, content_state = self._listen(mel, past.content)
-        pitch, voicing, melody_state = self._hear_pitch(samples, past.melody)
+        pitch, voicing, f0_tracker_state = self._hear_pitch(samples, past.f0_tracker)
         energies = torch.cat([past.energy, spectrum.frame_energy(mel)], 1)
         energy = energies[:, : 2 * frames]
         f0 = f0_from_logits(pitch)
-        voicing = torch.sigmoid(4 * voicing)
+        voicing = torch.sigmoid(4 * voicing) * (energy > _LEAST_VOICED_LOG)
+        voiced = voicing > _VOICED
+        speech_level, level_state = level.follow(past.level, energy, voiced)
         late = STEP_FRAMES * self._networks.content.delay_frames
         learned = [
-            _listen(state, late, samples=block, f0=pitches, voicing=voiced, energy=loud)
-            for state, block, pitches, voiced, loud in zip(
+            _listen(
+                state, late, samples=block, f0=pitches, voicing=likely, energy=power, level=loud
+            )
+            for state, block, pitches, likely, power, loud in zip(
                 own,
                 heard,
                 f0.cpu().numpy(),
                 voicing.cpu().numpy(),
                 energy.cpu().numpy(),
+                speech_level[:, 0].tolist(),
                 strict=True,
             )
         ]
@@ -240,13 +292,18 @@ class NanoConverter:
             + state.pitch_shift * math.log(2.0) / 12
             for state, source in zip(own, learned, strict=True)
         ]
-        level = self._column([source.level.mean for source in learned])
         f0 = (f0 * torch.exp(self._column(shift))).clamp(40.0, 1000.0)
 
-        detail = self._stack([_detail_noise(state, frames) for state in own])
+        config = self._networks.acoustic.config
+        detail = (
+            torch.zeros(len(own), frames, _DETAIL, device=self._device)
+            if config.generator
+            else self._stack([_detail_noise(state, frames) for state in own])
+        )
+        heard_mel = mel - speech_level[..., None] if config.hears_mel else None
         made, acoustic_state = self._draw(
             content.bottleneck,
-            beside(energy - level, f0, voicing, mel - level[..., None]),
+            source_features(energy - speech_level, f0, voicing, heard_mel),
             detail,
             speaker,
             past.acoustic,
@@ -255,69 +312,55 @@ class NanoConverter:
         correction = torch.stack([state.target.correction for state in own]).to(self._device)
         shape = self._stack(
             [
-                torch.from_numpy(tract.stretched(source.shape, higher / math.log(2.0)))
+                torch.from_numpy(source_envelope.stretched(source.shape, higher / math.log(2.0)))
                 for source, higher in zip(learned, shift, strict=True)
             ]
         )
         average = self._stack([state.target.average for state in own])
         shaped = made + correction
-        shaped[..., : shape.shape[-1]].lerp_(shape + average, SOURCE_SHARE)
-        said = [
-            _say(state, row_loudness, row_voicing)
-            for state, row_loudness, row_voicing in zip(
-                own,
-                envelope.loudness(shaped[..., : envelope.BANDS_BELOW_7K6]).cpu().numpy(),
-                voicing.cpu().numpy(),
-                strict=True,
-            )
-        ]
-        gain = self._stack([row for _, row in said])
-        bands = shaped + (level + gain + gate)[..., None]
+        shaped[..., : shape.shape[-1]].lerp_(shape + average, self._share)
+        bands = shaped + (speech_level + gate)[..., None]
         hiss = self._stack(
             [excitation.noise(state.seed, 2 * state.frame, 2 * frames) for state in own]
         )
         speech, vocoder_state = self._speak(
             bands.clamp(min=math.log(envelope.FLOOR)), f0, voicing, hiss, past.vocoder
         )
+        speech, level_state = level.match(level_state, samples, voiced, speech)
         line = torch.cat([past.late, speech], 1)
         out = _limit(line[:, : speech.shape[1]])
-        new = Past(
+        new = NetworkStates(
             history,
             content_state,
-            melody_state,
+            f0_tracker_state,
             energies[:, 2 * frames :],
             acoustic_state,
             vocoder_state,
+            level_state,
             line[:, speech.shape[1] :],
         )
         if not bool(torch.isfinite(out).all()):
             raise FloatingPointError("the networks made something that is no number")
         sound = out.cpu()
-        self._pasts.write(rows, new)
+        self._network_states.write(rows, new)
         for row, (state, source) in enumerate(zip(own, learned, strict=True)):
             _open(sound[row], state.muted)
-            state.register, state.level, state.tract = source.register, source.level, source.tract
-            state.made = said[row][0]
+            state.register, state.source_envelope = source.register, source.source_envelope
+            state.below_speech = filtered[row][1]
             state.muted = max(0, state.muted - sound.shape[1])
             state.frame += frames
         return sound.numpy()
 
-    def _prepare(self, voice: Voice) -> tuple[Target, Prepared]:
-        target = Target.of(voice)
-        with torch.inference_mode():
-            times = euler_times(self._steps, 1, self._device)
-            speaker = self._networks.acoustic.prepare(target.on(self._device), times)
-        return target, speaker
-
-    def _new_past(self) -> Past:
+    def _new_network_states(self) -> NetworkStates:
         networks, device = self._networks, self._device
-        return Past(
+        return NetworkStates(
             torch.zeros(1, spectrum.HISTORY_SAMPLES, device=device),
             networks.content.new_state(1, device),
-            networks.melody.new_state(1, device),
+            networks.f0_tracker.new_state(1, device),
             torch.full((1, 2 * networks.content.delay_frames), spectrum.SILENCE, device=device),
             networks.acoustic.new_state(1, self._steps, device),
             networks.vocoder.new_state(1, device),
+            level.new_state(STEP_FRAMES * networks.content.delay_frames, device),
             torch.zeros(1, self._pad, device=device),
         )
 
@@ -336,22 +379,15 @@ def _listen(
     f0: FloatArray,
     voicing: FloatArray,
     energy: FloatArray,
+    level: float,
 ) -> _Source:
     """What is known of the source after a block and frames of 10 ms, ``late`` of them behind."""
-    voiced = voicing > 0.5
-    voiced_f0 = np.where(voiced, f0, 0.0)
-    level = follow(state.level, energy, voiced)
-    loud = energy > level.mean - tract.LOUD
-    shape, heard = tract.follow(state.tract, samples, voiced_f0, loud, late)
-    return _Source(track(state.register, voiced_f0, 0.01), level, heard, shape)
-
-
-def _say(state: NanoState, loudness: FloatArray, voicing: FloatArray) -> tuple[Level, Tensor]:
-    """Loudness of what is made after the next frames, and the gains [frames] that correct it."""
-    made = follow(state.made, loudness, voicing > 0.5)
-    first, last = (state.target.loudness - each.mean for each in (state.made, made))
-    ramp = torch.linspace(first, last, len(loudness) + 1)[1:]
-    return made, ramp.clamp(-_MOST_GAIN, _MOST_GAIN)
+    voiced_f0 = np.where(voicing > _VOICED, f0, 0.0)
+    loud = energy > level - source_envelope.LOUD
+    shape, heard = source_envelope.follow(
+        state.source_envelope, samples, voiced_f0, loud, level=level, late=late
+    )
+    return _Source(track(state.register, voiced_f0, 0.01), heard, shape)
 
 
 def _detail_noise(state: NanoState, frames: int) -> Tensor:

@@ -11,9 +11,7 @@ from functools import cache
 
 import numpy as np
 import pyworld
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 SAMPLE_RATE_HZ = 24_000
 HOP_SAMPLES = 240
@@ -66,15 +64,3 @@ def envelope(samples: FloatArray, f0_hz: FloatArray) -> FloatArray:
         wide, f0_hz[:frames].astype(np.float64), times, SAMPLE_RATE_HZ, fft_size=FFT_SIZE
     )
     return np.log(np.sqrt(power @ filters().T) + FLOOR).astype(np.float32)
-
-
-@cache
-def _log_widths() -> Tensor:
-    """[BANDS] logarithm of how many bins a band has."""
-    return torch.from_numpy(-np.log((filters() ** 2).sum(1))).float()
-
-
-def loudness(bands: Tensor) -> Tensor:
-    """Log amplitude [...] of envelopes [..., n], the lowest n bands together."""
-    widths = _log_widths()[: bands.shape[-1]].to(bands)
-    return 0.5 * torch.logsumexp(2 * bands + widths, -1)

@@ -31,10 +31,11 @@ FFT_SIZE = 1024
 HIGHEST_HZ = 1_500
 BINS = HIGHEST_HZ * FFT_SIZE // SAMPLE_RATE_HZ
 _FLOOR = 1e-5
+_EMPTY_BINS = 5  # up to 78 Hz
 
 
 @dataclass(frozen=True)
-class MelodyConfig:
+class F0TrackerConfig:
     """Sizes of the network; ``right`` frames of 10 ms are looked ahead by the first blocks."""
 
     width: int = 128
@@ -43,7 +44,7 @@ class MelodyConfig:
 
 
 @dataclass(frozen=True)
-class MelodyState:
+class F0TrackerState:
     """What a session keeps between steps.
 
     Attributes:
@@ -76,10 +77,22 @@ def _window(device: torch.device) -> Tensor:
     return window().to(device)
 
 
-class Melody(nn.Module):
+def _filled(loudness: Tensor) -> Tensor:
+    """Give the bins [..., BINS] that the high-pass empties at least the level of the next valley.
+
+    Empty, they make an edge that looks like the fundamental of a low voice: of white noise 44 % of
+    the frames were voiced, with this 0.5 %.
+    """
+    above = loudness[..., _EMPTY_BINS : 2 * _EMPTY_BINS].amin(-1, keepdim=True)
+    # What stands out of the valleys is the lower half of a low fundamental.
+    low = torch.maximum(loudness[..., :_EMPTY_BINS], above)
+    return torch.cat([low, loudness[..., _EMPTY_BINS:]], -1)
+
+
+class F0Tracker(nn.Module):
     """See the module's description."""
 
-    def __init__(self, config: MelodyConfig) -> None:
+    def __init__(self, config: F0TrackerConfig) -> None:
         super().__init__()
         self.config = config
         self.stem = nn.Linear(BINS, config.width)
@@ -94,20 +107,22 @@ class Melody(nn.Module):
         """Frames of 10 ms by which :meth:`stream` lags behind its input."""
         return sum(self.config.right)
 
-    def new_state(self, batch: int, device: torch.device | None = None) -> MelodyState:
+    def new_state(self, batch: int, device: torch.device | None = None) -> F0TrackerState:
         """The state of ``batch`` sessions that have heard nothing."""
         caches = tuple(
             torch.zeros(batch, block.cache_frames, self.config.width, device=device)
             for block in self.blocks
             if isinstance(block, ConvBlock)
         )
-        return MelodyState(
+        return F0TrackerState(
             torch.zeros(batch, HISTORY_SAMPLES, device=device),
             caches,
             torch.zeros(batch, dtype=torch.long, device=device),
         )
 
-    def stream(self, samples: Tensor, state: MelodyState) -> tuple[Tensor, Tensor, MelodyState]:
+    def stream(
+        self, samples: Tensor, state: F0TrackerState
+    ) -> tuple[Tensor, Tensor, F0TrackerState]:
         """The next n hops [B, n * HOP_SAMPLES] at 16 kHz of each session.
 
         Returns:
@@ -117,7 +132,7 @@ class Melody(nn.Module):
         joined = torch.cat([state.samples, samples], 1)
         frames = joined.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES) * _window(samples.device)
         magnitude = torch.fft.rfft(frames, FFT_SIZE)[..., :BINS].abs()
-        loudness = torch.log(magnitude + _FLOOR)
+        loudness = _filled(torch.log(magnitude + _FLOOR))
         # The level says nothing about pitch; what stands out of the frame does.
         x = loudness - loudness.mean(-1, keepdim=True)
         h, first, caches = self.stem(x), state.frames, []
@@ -127,7 +142,7 @@ class Melody(nn.Module):
             first = first - block.right
             caches.append(kept)
         out = self.head(self.norm(h))
-        new = MelodyState(
+        new = F0TrackerState(
             joined[:, joined.shape[1] - HISTORY_SAMPLES :],
             tuple(caches),
             state.frames + frames.shape[1],

@@ -17,7 +17,7 @@ from fast_vc_service.models.checkpoint import CheckpointError
 from fast_vc_service.models.nano import packed
 from fast_vc_service.models.nano.acoustic import Acoustic, AcousticConfig
 from fast_vc_service.models.nano.content import ContentConfig, ContentEncoder
-from fast_vc_service.models.nano.melody import Melody, MelodyConfig
+from fast_vc_service.models.nano.f0_tracker import F0Tracker, F0TrackerConfig
 from fast_vc_service.models.nano.packed import pack
 from fast_vc_service.models.nano.vocoder import Vocoder, VocoderConfig
 
@@ -53,7 +53,7 @@ class Networks:
     """All that ``nano`` needs, loaded.
 
     Attributes:
-        content, melody, acoustic, vocoder: On ``device``, for sessions.
+        content, f0_tracker, acoustic, vocoder: On ``device``, for sessions.
         reader: The content encoder on the CPU, for references.
         campplus: On the CPU, for references.
         device: Where sessions run.
@@ -61,7 +61,7 @@ class Networks:
     """
 
     content: ContentEncoder
-    melody: Melody
+    f0_tracker: F0Tracker
     acoustic: Acoustic
     vocoder: Vocoder
     reader: ContentEncoder
@@ -87,7 +87,7 @@ def load_networks(folder: Path, device: torch.device) -> Networks:
 
     return Networks(
         ready(load_content(folder / "content.safetensors")),
-        ready(load_melody(folder / "melody.safetensors")),
+        ready(load_f0_tracker(folder / "melody.safetensors")),
         ready(load_acoustic(folder / "acoustic.safetensors")),
         ready(load_vocoder(folder / "vocoder.safetensors")),
         reader,
@@ -106,13 +106,13 @@ def load_content(path: Path) -> ContentEncoder:
     return _load(path, ContentConfig, ContentEncoder)
 
 
-def load_melody(path: Path) -> Melody:
+def load_f0_tracker(path: Path) -> F0Tracker:
     """The pitch tracker.
 
     Raises:
         WeightsError: see there.
     """
-    return _load(path, MelodyConfig, Melody)
+    return _load(path, F0TrackerConfig, F0Tracker)
 
 
 def load_acoustic(path: Path) -> Acoustic:

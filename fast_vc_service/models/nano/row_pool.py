@@ -20,7 +20,7 @@ from fast_vc_service.models.nano.tree import State, leaves, rebuild
 PAGE_ROWS = 16
 
 
-class Slots(Generic[State]):
+class RowPool(Generic[State]):
     """Rows of states that have one structure and one shape."""
 
     def __init__(self) -> None:

@@ -17,8 +17,8 @@ from fast_vc_service.models.nano.acoustic import (
     STEP_FRAMES,
     Acoustic,
     Speaker,
-    beside,
     euler_times,
+    source_features,
 )
 from fast_vc_service.models.nano.envelope import BANDS
 from fast_vc_service.models.nano.spectrum import warp
@@ -71,7 +71,9 @@ def _masks(speaker: Speaker, places: Tensor, count: int) -> Tensor:
 
 
 @torch.no_grad()
-def rehearse(acoustic: Acoustic, steps: int, speaker: Speaker, reference: Reference) -> Tensor:
+def measure_correction(
+    acoustic: Acoustic, steps: int, speaker: Speaker, reference: Reference
+) -> Tensor:
     """Log amplitudes relative to the speech level [2 N, BANDS], the mean over the warps.
 
     Args:
@@ -96,12 +98,15 @@ def rehearse(acoustic: Acoustic, steps: int, speaker: Speaker, reference: Refere
     prepared = acoustic.prepare(many, euler_times(steps, count, content.device))
     noise = content.new_zeros(count, content.shape[1], STEP_FRAMES * BANDS)
     total = torch.zeros(())
-    for factor in WARPS:
+    hears_mel = acoustic.config.hears_mel
+    warps = WARPS if hears_mel else (1.0,)
+    for factor in warps:
         energy, f0, voicing, mel = cut
-        heard = warp(mel, torch.full((count,), factor, device=mel.device))
+        factors = torch.full((count,), factor, device=mel.device)
+        heard = warp(mel, factors) if hears_mel else None
         state = acoustic.new_state(count, steps, content.device)
-        cues = beside(energy, f0, voicing, heard)
+        cues = source_features(energy, f0, voicing, heard)
         made, _ = acoustic.stream(content, cues, noise, prepared, state)
         total = total + made[:, STEP_FRAMES * CONTEXT_FRAMES :].flatten(0, 1)
     frames = STEP_FRAMES * len(reference.content)
-    return (total / len(WARPS))[:frames]
+    return (total / len(warps))[:frames]

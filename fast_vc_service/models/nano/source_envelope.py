@@ -17,7 +17,6 @@ import pyworld
 
 from fast_vc_service.models.nano import envelope
 from fast_vc_service.models.nano.envelope import BANDS_BELOW_7K6
-from fast_vc_service.models.nano.level import NEUTRAL
 from fast_vc_service.models.nano.spectrum import HOP_SAMPLES, SAMPLE_RATE_HZ
 
 FloatArray = npt.NDArray[np.float32]
@@ -47,21 +46,18 @@ _AVERAGE = (
 _TO_ENVELOPE_RATE = 0.5 * np.log(envelope.SAMPLE_RATE_HZ / SAMPLE_RATE_HZ)
 
 
-def _neutral() -> FloatArray:
-    return np.asarray(_AVERAGE, np.float32) + np.float32(NEUTRAL)
-
-
 @dataclass(frozen=True)
-class Tract:
+class SourceEnvelope:
     """What a session keeps of its source; immutable.
 
     Attributes:
-        mean: [BANDS_BELOW_7K6] running mean of the log envelope of loud frames.
+        mean: [BANDS_BELOW_7K6] running mean of the log envelope of loud frames, relative to
+            the speech level.
         heard_s: Seconds that count, at most MEMORY_S.
         samples: [HISTORY_SAMPLES] at 16 kHz, the newest.
     """
 
-    mean: FloatArray = field(default_factory=_neutral)
+    mean: FloatArray = field(default_factory=lambda: np.asarray(_AVERAGE, np.float32))
     heard_s: float = PRIOR_S
     samples: FloatArray = field(default_factory=lambda: np.zeros(HISTORY_SAMPLES, np.float32))
 
@@ -73,21 +69,28 @@ def _filters() -> npt.NDArray[np.float64]:
 
 
 def follow(
-    tract: Tract, samples: FloatArray, f0_hz: FloatArray, loud: npt.NDArray[np.bool_], late: int
-) -> tuple[FloatArray, Tract]:
+    kept: SourceEnvelope,
+    samples: FloatArray,
+    f0_hz: FloatArray,
+    loud: npt.NDArray[np.bool_],
+    *,
+    level: float,
+    late: int,
+) -> tuple[FloatArray, SourceEnvelope]:
     """The shape of the next frames, and what is kept.
 
     Args:
-        tract: What was kept.
+        kept: What was remembered.
         samples: [n * HOP_SAMPLES], the newest.
         f0_hz: [n] of the source, 0 where unvoiced, of the frames ``late`` hops behind ``samples``.
         loud: [n], which of them count.
+        level: Speech level so far, log energy.
         late: At most what HISTORY_SAMPLES has room for.
 
     Returns:
         [n, BANDS_BELOW_7K6] log amplitudes of these frames less their running mean.
     """
-    joined = np.concatenate([tract.samples, samples])
+    joined = np.concatenate([kept.samples, samples])
     first = HISTORY_SAMPLES - late * HOP_SAMPLES
     centres = first + (np.arange(len(f0_hz)) + 0.5) * HOP_SAMPLES
     power = pyworld.cheaptrick(
@@ -98,12 +101,12 @@ def follow(
         fft_size=FFT_SIZE,
     )
     amplitude = np.sqrt(power @ _filters()) + envelope.FLOOR
-    frames = (np.log(amplitude) + _TO_ENVELOPE_RATE).astype(np.float32)
-    mean, heard_s = tract.mean, tract.heard_s
+    frames = (np.log(amplitude) + _TO_ENVELOPE_RATE - level).astype(np.float32)
+    mean, heard_s = kept.mean, kept.heard_s
     for frame in frames[loud]:
         heard_s = min(heard_s + FRAME_S, MEMORY_S)
         mean = mean + (frame - mean) * np.float32(FRAME_S / heard_s)
-    return frames - mean, Tract(mean, heard_s, joined[len(samples) :])
+    return frames - mean, SourceEnvelope(mean, heard_s, joined[len(samples) :])
 
 
 def average(frames: FloatArray, energy: FloatArray, level: float) -> FloatArray:

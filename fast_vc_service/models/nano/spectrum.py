@@ -86,10 +86,11 @@ def frame_energy(mel: Tensor) -> Tensor:
 def warp(mel: Tensor, factors: Tensor) -> Tensor:
     """Log-mel frames [B, T, MELS] with all frequencies times ``factors`` [B]: another vocal tract.
 
-    Bands that would come from above the highest take the highest.
+    ``factors`` may be [B, MELS], one of each band. Bands that would come from above the highest
+    take the highest.
     """
     centres = _mel_to_hz(torch.linspace(0, _hz_to_mel(SAMPLE_RATE_HZ / 2), MELS + 2))[1:-1]
-    wanted = centres.to(mel.device) / factors[:, None]
+    wanted = centres.to(mel.device) / factors.reshape(len(factors), -1)
     upper = torch.searchsorted(centres.to(mel.device), wanted).clamp(1, MELS - 1)
     low, high = centres.to(mel.device)[upper - 1], centres.to(mel.device)[upper]
     share = ((wanted - low) / (high - low)).clamp(0, 1).to(mel.dtype)[:, None]

@@ -1,16 +1,19 @@
-"""A voice from a reference clip: who speaks, in what register, and frames to borrow from."""
+"""A voice from a reference clip: speaker embedding, register, spectra, and frames to attend to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fast_vc_service.audio.bandwidth import lacks_lows
+from fast_vc_service.audio.high_pass import high_pass
 from fast_vc_service.audio.resample import resample
 from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray, Voice
-from fast_vc_service.models.nano import envelope, tract
+from fast_vc_service.models.nano import envelope, narrow_band, source_envelope
 from fast_vc_service.models.nano.acoustic import (
     GLOBAL,
     MEMORY,
@@ -21,7 +24,7 @@ from fast_vc_service.models.nano.acoustic import (
 )
 from fast_vc_service.models.nano.load import Networks
 from fast_vc_service.models.nano.pitch import VOICED, pitch
-from fast_vc_service.models.nano.rehearsal import Reference, rehearse
+from fast_vc_service.models.nano.self_conversion import Reference, measure_correction
 from fast_vc_service.models.nano.spectrum import HOP_SAMPLES, frame_energy, log_mel
 
 FAMILY = "nano"
@@ -34,12 +37,10 @@ LEAST_VOICED_S = 0.5
 MEMORY_FRAMES = 400
 """Frames of the reference that are kept, 8 s; always as many, so that batches are alike."""
 
-_FEATURES = (
-    *("vector", "content", "envelope", "mask", "register", "correction", "average", "loudness"),
-)
+_FEATURES = (*("vector", "content", "envelope", "mask", "register", "correction", "average"),)
 _FRAME = STEP_FRAMES * HOP_SAMPLES
 _SILENCE = 1e-3  # -60 dBFS
-_QUIET_BELOW_LEVEL = 4.0  # nepers; frames further down lend nothing
+_QUIET_BELOW_LEVEL = 4.0  # nepers; quieter frames are left out
 _MOST_CORRECTED = 1.2  # nepers, about 10 dB
 
 
@@ -52,15 +53,12 @@ class Target:
         median_log_f0: Natural logarithm of Hz.
         correction: [1, BANDS] log amplitudes, what the acoustic model misses of the voice.
         average: [1, BANDS_BELOW_7K6] its long-term spectrum relative to its speech level.
-        loudness: Mean of :func:`envelope.loudness` over its voiced frames, below 7.6 kHz and
-            relative to its speech level.
     """
 
     speaker: Speaker
     median_log_f0: float
     correction: Tensor
     average: Tensor
-    loudness: float
 
     @classmethod
     def of(cls, voice: Voice) -> Target:
@@ -71,7 +69,7 @@ class Target:
         """
         voice.check_family(FAMILY)
         try:
-            vector, content, frames, mask, register, correction, average, loudness = (
+            vector, content, frames, mask, register, correction, average = (
                 torch.from_numpy(np.asarray(voice.features[name], np.float32)) for name in _FEATURES
             )
         except KeyError as error:
@@ -79,7 +77,7 @@ class Target:
         if vector.shape != (GLOBAL,) or frames.shape != (MEMORY_FRAMES, MEMORY):
             raise ValueError(f"voice {voice.name!r} is of another version: make it anew")
         speaker = Speaker(vector[None], content[None], frames[None], mask[None] > 0)
-        return cls(speaker, float(register[0]), correction[None], average[None], float(loudness[0]))
+        return cls(speaker, float(register[0]), correction[None], average[None])
 
     def on(self, device: torch.device) -> Speaker:
         """The speaker on another device."""
@@ -101,8 +99,68 @@ def make_voice(
     Raises:
         ValueError: Too short, silent, or with too little voiced speech.
     """
-    encoder, campplus = networks.reader, networks.campplus
-    speech = resample(audio[: int(LONGEST_S * sample_rate)], sample_rate, SAMPLE_RATE_IN)
+    clip = _analyse(name, audio, sample_rate, networks)
+    memory, content = normalise(torch.from_numpy(clip.frames)).reshape(-1, MEMORY), clip.content
+    memory, content = memory[: len(content)], content[: len(memory)]
+    chosen = _choose(clip.energy.reshape(-1, STEP_FRAMES).mean(1)[: len(memory)], clip.level)
+    count = len(chosen)
+    kept = torch.zeros(MEMORY_FRAMES, MEMORY)
+    said = torch.zeros(MEMORY_FRAMES, content.shape[1])
+    mask = torch.arange(MEMORY_FRAMES) < count
+    kept[:count], said[:count] = memory[chosen], content[chosen]
+    everything = torch.ones(1, len(memory), dtype=torch.bool)
+    embedding = networks.campplus.embed(torch.from_numpy(clip.speech))
+    vector = speaker_vector(embedding[None], memory[None], everything)[0]
+    speaker = Speaker(vector[None], said[None], kept[None], mask[None])
+    reference = _as_source(clip, content, chosen, STEP_FRAMES * networks.reader.delay_frames)
+    features = {
+        "vector": vector,
+        "content": said,
+        "envelope": kept,
+        "mask": mask,
+        "register": torch.tensor([float(np.median(np.log(clip.f0[clip.voiced])))]),
+        "correction": _correct(networks, steps, speaker, reference, clip.frames),
+        "average": torch.from_numpy(
+            source_envelope.average(
+                clip.frames, clip.energy.numpy()[: len(clip.frames)], clip.level
+            )
+        ),
+    }
+    return Voice(
+        name, FAMILY, {key: value.numpy().astype(np.float16) for key, value in features.items()}
+    )
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """A reference clip of N frames of 20 ms, analysed.
+
+    Attributes:
+        speech: [samples] at 16 kHz, whole frames.
+        f0: [2 N] Hz.
+        voiced: [2 N], True where it is.
+        mel: [2 N, MELS] log.
+        content: [N, content] bottleneck frames.
+        energy: [2 N] log.
+        level: Mean energy of the voiced frames.
+        frames: [2 N, BANDS_BELOW_7K6] envelope relative to ``level``, the bands filled that the
+            clip lacks; may be a few shorter.
+    """
+
+    speech: FloatArray
+    f0: FloatArray
+    voiced: npt.NDArray[np.bool_]
+    mel: Tensor
+    content: Tensor
+    energy: Tensor
+    level: float
+    frames: FloatArray
+
+
+def _analyse(name: str, audio: FloatArray, sample_rate: int, networks: Networks) -> _Clip:
+    """Analyse a clip; raises ValueError as :func:`make_voice` does."""
+    used = high_pass(audio[: int(LONGEST_S * sample_rate)], sample_rate)
+    speech = resample(used, sample_rate, SAMPLE_RATE_IN)
     seconds = len(audio) / sample_rate
     if seconds < SHORTEST_S:
         raise ValueError(
@@ -111,13 +169,17 @@ def make_voice(
     if np.sqrt(np.mean(np.square(speech, dtype=np.float64))) < _SILENCE:
         raise ValueError(f"the clip of voice {name!r} is silent")
     speech = speech[: len(speech) // _FRAME * _FRAME].astype(np.float32)
-    f0, voicing = pitch(speech)
+    if lacks_lows(speech):
+        f0, voicing = narrow_band.tracked_pitch(speech, networks.f0_tracker, networks.device)
+    else:
+        f0, voicing = pitch(speech)
     voiced = voicing == VOICED
     if voiced.sum() * 0.01 < LEAST_VOICED_S:
         raise ValueError(
             f"the clip of voice {name!r} has {voiced.sum() * 0.01:.1f} s of voiced speech, "
             f"expected at least {LEAST_VOICED_S}"
         )
+    encoder = networks.reader
     with torch.no_grad():
         mel, _ = log_mel(torch.from_numpy(speech)[None])
         padded = torch.nn.functional.pad(
@@ -126,46 +188,28 @@ def make_voice(
         content = encoder(padded).bottleneck[0, : mel.shape[1] // STEP_FRAMES]
     energy = frame_energy(mel[0])
     level = float(energy[torch.from_numpy(voiced)].mean())
-
     wide = resample(speech, SAMPLE_RATE_IN, envelope.SAMPLE_RATE_HZ)
     frames = envelope.envelope(wide.astype(np.float32), f0)[:, : envelope.BANDS_BELOW_7K6] - level
     frames = frames[: len(frames) // STEP_FRAMES * STEP_FRAMES]
-    memory = normalise(torch.from_numpy(frames)).reshape(-1, MEMORY)
-    memory, content = memory[: len(content)], content[: len(memory)]
-    chosen = _choose(energy.reshape(-1, STEP_FRAMES).mean(1)[: len(memory)], level)
-    count = len(chosen)
-    kept = torch.zeros(MEMORY_FRAMES, MEMORY)
-    said = torch.zeros(MEMORY_FRAMES, content.shape[1])
-    mask = torch.arange(MEMORY_FRAMES) < count
-    kept[:count], said[:count] = memory[chosen], content[chosen]
-    everything = torch.ones(1, len(memory), dtype=torch.bool)
-    vector = speaker_vector(
-        campplus.embed(torch.from_numpy(speech))[None], memory[None], everything
-    )[0]
-    speaker = Speaker(vector[None], said[None], kept[None], mask[None])
-    ahead = STEP_FRAMES * encoder.delay_frames
-    later = torch.nn.functional.pad(mel[0, ahead:], (0, 0, 0, ahead), value=float(mel.min()))
-    count = STEP_FRAMES * len(memory)
-    reference = Reference(
-        content,
-        energy[:count] - level,
-        torch.from_numpy(f0[:count]),
-        torch.from_numpy(voiced[:count].astype(np.float32)),
-        later[:count] - level,
-        chosen,
+    empty = narrow_band.empty_bands(
+        source_envelope.average(frames, energy.numpy()[: len(frames)], level)
     )
-    features = {
-        "vector": vector,
-        "content": said,
-        "envelope": kept,
-        "mask": mask,
-        "register": torch.tensor([float(np.median(np.log(f0[voiced])))]),
-        "correction": _correct(networks, steps, speaker, reference, frames),
-        "average": torch.from_numpy(tract.average(frames, energy.numpy()[: len(frames)], level)),
-        "loudness": envelope.loudness(torch.from_numpy(frames))[voiced[: len(frames)]].mean()[None],
-    }
-    return Voice(
-        name, FAMILY, {key: value.numpy().astype(np.float16) for key, value in features.items()}
+    frames = narrow_band.continued(frames, empty)
+    return _Clip(speech, f0, voiced, mel[0], content, energy, level, frames)
+
+
+def _as_source(clip: _Clip, content: Tensor, chosen: Tensor, ahead: int) -> Reference:
+    """The clip as a source: as in a session, its mel is ``ahead`` frames of 10 ms early."""
+    lowest = float(clip.mel.min())
+    later = torch.nn.functional.pad(clip.mel[ahead:], (0, 0, 0, ahead), value=lowest)
+    count = STEP_FRAMES * len(content)
+    return Reference(
+        content,
+        clip.energy[:count] - clip.level,
+        torch.from_numpy(clip.f0[:count]),
+        torch.from_numpy(clip.voiced[:count].astype(np.float32)),
+        later[:count] - clip.level,
+        chosen,
     )
 
 
@@ -178,7 +222,7 @@ def _correct(
     other words. Bands that 16 kHz speech does not fill follow the last that it does.
     """
     device = networks.device
-    made = rehearse(
+    made = measure_correction(
         networks.acoustic,
         steps,
         Speaker(*(getattr(speaker, part.name).to(device) for part in fields(Speaker))),

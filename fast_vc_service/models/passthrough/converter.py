@@ -70,11 +70,16 @@ class PassthroughConverter:
         """Make a voice of its name alone: all voices of this family are alike."""
         return Voice(name=name, family=FAMILY)
 
+    def prepare(self, voice: Voice) -> Voice:
+        """Return ``voice``: it changes nothing."""
+        return voice
+
     def new_state(
         self,
         voice: Voice,
         pitch_shift: float = 0.0,  # noqa: ARG002
         seed: int = 0,  # noqa: ARG002
+        source_f0_hz: float | None = None,  # noqa: ARG002
     ) -> PassthroughState:
         """Make the state of a new session: a delay line of zeros."""
         return PassthroughState(voice, np.zeros(self.delay, np.float32))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import Tensor
 
@@ -13,22 +15,25 @@ class GraphedSampler:
     """Records ``sampler`` once a shape and replays it from then on.
 
     A recording keeps inputs and output in memory of its own, so there is one for each power of two
-    of rows alone, and what a batch does not fill runs idle.
+    of rows alone, and what a batch does not fill runs idle. One thread uses it at a time: a model
+    thread that was given up may come back in the middle of a step.
     """
 
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
         self._recordings: dict[tuple[int, ...], _Recording] = {}
+        self._in_use = threading.Lock()
 
     def __call__(self, noise: Tensor, condition: Conditioning) -> Tensor:
         """See :meth:`Sampler.__call__`; the arguments are CUDA tensors."""
         rows = 1 << (len(noise) - 1).bit_length()
         shape = (rows, *noise.shape[1:], condition.frames.shape[1])
-        recording = self._recordings.get(shape)
-        if recording is None:
-            recording = _Recording(self._sampler, rows, noise, condition)
-            self._recordings[shape] = recording
-        return recording.replay(noise, condition)
+        with self._in_use:
+            recording = self._recordings.get(shape)
+            if recording is None:
+                recording = _Recording(self._sampler, rows, noise, condition)
+                self._recordings[shape] = recording
+            return recording.replay(noise, condition)
 
 
 class _Recording:

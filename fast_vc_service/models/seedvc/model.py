@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fast_vc_service.audio.loudness import mix_rms
-from fast_vc_service.audio.pitch import Register, track
+from fast_vc_service.audio.register import Register, track
 from fast_vc_service.contract import (
     BLOCK_QUANTUM,
     SAMPLE_RATE_IN,
@@ -64,6 +64,11 @@ class SeedVcMemory:
     cycles: float = 0.0
     heard: int | None = None
 
+    @property
+    def source_f0_hz(self) -> float | None:
+        """See :class:`fast_vc_service.engine.window.WindowMemory`."""
+        return self.register.learned_f0_hz
+
 
 class SeedVcModel:
     """A window model (see ``engine/window.py``) of one preset.
@@ -90,7 +95,7 @@ class SeedVcModel:
             options.guidance,
             times=exact,
             prompt_every=options.prompt_every,
-            compiled=options.compiled,
+            compiled=options.compile,
         )
         self._sample = GraphedSampler(sampler) if options.cuda_graphs else sampler
         vocoder = networks.vocoder
@@ -98,7 +103,7 @@ class SeedVcModel:
             hift.RECEPTIVE if isinstance(vocoder, hift.HiFT) else vocoder.config.receptive
         )
         self._bigvgan: Callable[..., Tensor] = (
-            torch.compile(vocoder) if options.compiled else vocoder
+            torch.compile(vocoder) if options.compile else vocoder
         )
 
     @property
@@ -125,9 +130,12 @@ class SeedVcModel:
             prompt_s=self.options.prompt_s,
         )
 
-    def new_memory(self, voice: Voice, pitch_shift: float, seed: int) -> SeedVcMemory:
+    def new_memory(
+        self, voice: Voice, pitch_shift: float, seed: int, source_f0_hz: float | None = None
+    ) -> SeedVcMemory:
         """Make the memory of a new session; ``pitch_shift`` in semitones."""
-        return SeedVcMemory(prompt_of(self.networks, voice), pitch_shift, seed)
+        register = Register.known(source_f0_hz)
+        return SeedVcMemory(prompt_of(self.networks, voice), pitch_shift, seed, register)
 
     def retarget(self, memory: SeedVcMemory, voice: Voice, pitch_shift: float) -> SeedVcMemory:
         """Return ``memory`` with another voice; the blocks' cross-fade hides the change."""

@@ -32,7 +32,7 @@ class SeedVcOptions:
         precision: Of transformer and content encoder; the vocoder always runs in float32.
         prompt_every: The prompt's frames are taken through the transformer in every n-th step of
             the sampler; above 1 an approximation.
-        compiled: Whether ``torch.compile`` makes transformer and BigVGAN.
+        compile: Whether ``torch.compile`` makes transformer and BigVGAN.
         cuda_graphs: Whether the sampler is recorded as CUDA graphs, one a batch size.
     """
 
@@ -49,7 +49,7 @@ class SeedVcOptions:
     hangover_ms: int = 200
     precision: Precision = "float32"
     prompt_every: int = 1
-    compiled: bool = False
+    compile: bool = False
     cuda_graphs: bool = False
 
     def __post_init__(self) -> None:

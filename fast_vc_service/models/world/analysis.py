@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyworld
 
+from fast_vc_service.audio.periodicity import is_periodic
 from fast_vc_service.contract import SAMPLE_RATE_IN
 
 DoubleArray = npt.NDArray[np.float64]
@@ -34,9 +35,6 @@ VOICED_POWER_FLOOR = 1e-8
 
 _FRAME_MS = 1000.0 * HOP / SAMPLE_RATE_IN
 _MIRROR = 12 * HOP
-_SPAN = 320
-_LONGEST_PERIOD = 400
-_LEAST_LIKENESS = 0.4
 _LEVEL_WINDOW = np.hanning(13)[1:-1]
 _LEVEL_LIMIT = 2.0
 _UNVOICED_APERIODICITY = 1.0 - 1e-12
@@ -86,7 +84,7 @@ def analyse(audio: npt.NDArray[np.floating], first: int = 0) -> Frames:
     f0_hz = np.ascontiguousarray(f0_hz[wanted])
     times_s = np.ascontiguousarray(times_s[wanted])
     f0_hz = pyworld.stonemask(signal, f0_hz, times_s, SAMPLE_RATE_IN)
-    f0_hz = np.where(_periodic(signal, f0_hz, first), f0_hz, 0.0)
+    f0_hz = np.where(is_periodic(signal, f0_hz, HOP, first), f0_hz, 0.0)
     envelope = pyworld.cheaptrick(
         signal, f0_hz, times_s, SAMPLE_RATE_IN, f0_floor=F0_FLOOR_HZ, fft_size=FFT_SIZE
     )
@@ -97,41 +95,6 @@ def analyse(audio: npt.NDArray[np.floating], first: int = 0) -> Frames:
     # D4C also judges voicing: by how little lies above 4 kHz.
     f0_hz = np.where(aperiodicity[:, 0] < 0.5, f0_hz, 0.0)
     return Frames(first, f0_hz, envelope, aperiodicity)
-
-
-def _whitening() -> DoubleArray:
-    """Return a low-pass at 1.5 kHz with pre-emphasis: the lower harmonics, all alike strong."""
-    taps = np.arange(-32, 33)
-    low_pass = np.sinc(2.0 * 1500.0 / SAMPLE_RATE_IN * taps) * np.hamming(65)
-    return np.convolve(low_pass / low_pass.sum(), [1.0, -0.97])[:-1]
-
-
-_WHITENING = _whitening()
-
-
-def _periodic(signal: DoubleArray, f0_hz: DoubleArray, first: int) -> npt.NDArray[np.bool_]:
-    """Tell ``[T]`` where the signal repeats itself after one period of ``f0_hz``.
-
-    DIO also finds F0 in the rumble of cars and rooms, where little but a narrow low band is left.
-    Whitened, such noise does not repeat itself: of brown noise 0.1 % of frames pass instead of
-    2 to 15 %, while 98 % of clearly voiced frames do.
-    """
-    frames = np.flatnonzero(f0_hz > 0.0)
-    white = np.pad(np.convolve(signal, _WHITENING, "same"), _LONGEST_PERIOD + _SPAN)
-    periods = SAMPLE_RATE_IN / f0_hz[frames]
-    centres = (first + frames) * HOP + _LONGEST_PERIOD + _SPAN
-    likeness = np.full(len(frames), -1.0)
-    for near in (-1, 0, 1):
-        lags = np.minimum(np.rint(periods).astype(np.intp) + near, _LONGEST_PERIOD)
-        starts = centres - (_SPAN + lags) // 2
-        spans = starts[:, None] + np.arange(_SPAN)
-        one, other = white[spans], white[spans + lags[:, None]]
-        power = np.sqrt(np.sum(one**2, axis=1) * np.sum(other**2, axis=1)) + POWER_FLOOR
-        likeness = np.maximum(likeness, np.sum(one * other, axis=1) / power)
-    found = np.zeros(len(f0_hz), dtype=np.int_)
-    found[frames] = likeness > _LEAST_LIKENESS
-    majority: npt.NDArray[np.bool_] = np.convolve(found, (1, 1, 1), "same") >= 2
-    return majority
 
 
 def _level_correction(signal: DoubleArray, envelope: DoubleArray, first: int) -> DoubleArray:

@@ -13,19 +13,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from fast_vc_service.audio.pitch import Register, track
+from fast_vc_service.audio.register import Register, track
 from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray, Voice
 from fast_vc_service.models.world import mapping, synthesis
 from fast_vc_service.models.world.analysis import HOP, DoubleArray, Frames, analyse
 from fast_vc_service.models.world.mapping import Mapping
 from fast_vc_service.models.world.timbre import SpeakerSpectrum, band_spectra
 from fast_vc_service.models.world.voice import FAMILY, Target, blend_voices, make_voice
-
-BLOCK = 3200
-CONTEXT = 4480
-LOOK_AHEAD = 640
-CROSSFADE = 320
-"""Samples at 16 kHz (200, 280, 40 and 20 ms): the geometry the family is made for."""
 
 KEPT_BEFORE = 960
 """Samples at 16 kHz before the new ones that are converted too, for cross-fades: 60 ms."""
@@ -59,6 +53,11 @@ class WorldMemory:
     heard: int = 0
     phase: float = 0.0
 
+    @property
+    def source_f0_hz(self) -> float | None:
+        """See :class:`fast_vc_service.engine.window.WindowMemory`."""
+        return self.register.learned_f0_hz
+
 
 class WorldModel:
     """A window model (see ``engine/window.py``) of the ``world`` family; holds nothing."""
@@ -74,9 +73,11 @@ class WorldModel:
         """Make the voice between others; see :func:`voice.blend_voices`."""
         return blend_voices(name, parts)
 
-    def new_memory(self, voice: Voice, pitch_shift: float, seed: int) -> WorldMemory:
+    def new_memory(
+        self, voice: Voice, pitch_shift: float, seed: int, source_f0_hz: float | None = None
+    ) -> WorldMemory:
         """Make the memory of a new session; ``pitch_shift`` in semitones."""
-        return WorldMemory(Target.of(voice), pitch_shift, seed)
+        return WorldMemory(Target.of(voice), pitch_shift, seed, Register.known(source_f0_hz))
 
     def retarget(self, memory: WorldMemory, voice: Voice, pitch_shift: float) -> WorldMemory:
         """Return ``memory`` with another voice; the next window glides to it within 40 ms."""

@@ -6,10 +6,13 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import Request
 
+from fast_vc_service.protocol.codes import EdgeCode, ErrorCode
 from fast_vc_service.server.auth import Caller, KeyRing, bearer
-from fast_vc_service.server.limits import is_loopback, parse_authority
-from fast_vc_service.server.problems import EdgeCode, ProblemError
-from fast_vc_service.sessions.errors import ErrorCode
+from fast_vc_service.server.http.problems import ProblemError
+from fast_vc_service.server.request_policy import parse_authority
+from fast_vc_service.server.sockets.addresses import is_loopback
+from fast_vc_service.server.sockets.answers import Grant
+from fast_vc_service.server.sockets.paced import PacedTransport
 
 _FORWARDED = {b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"}
 
@@ -20,11 +23,13 @@ def key_check(keys: KeyRing) -> Callable[[Request], Awaitable[None]]:
     async def check(request: Request) -> None:
         if not keys.required:
             request.state.caller = Caller()
+            await _know(request)
             return
         presented = bearer(request.scope["headers"])
         caller = keys.caller(presented)
         if caller is not None:
             request.state.caller = caller
+            await _know(request)
             return
         if presented is not None:
             await keys.delay_failure()
@@ -38,6 +43,17 @@ def key_check(keys: KeyRing) -> Callable[[Request], Awaitable[None]]:
         )
 
     return check
+
+
+async def _know(request: Request) -> None:
+    """Take note that this request is to be answered, and wait for its turn."""
+    extensions = request.scope.get("extensions", {})
+    paced: PacedTransport | None = extensions.get("paced")
+    grant: Grant | None = extensions.get("grant")
+    if paced is not None:
+        paced.know()
+    if grant is not None:
+        await grant.take()
 
 
 def caller_of(request: Request) -> Caller:

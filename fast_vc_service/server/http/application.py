@@ -1,35 +1,41 @@
-"""The HTTP application: health, version, metrics, performance report, and the routes beside them.
+"""The HTTP application: health, version, metrics, performance report, and the other routes.
 
-Every error has the shape of :mod:`fast_vc_service.server.problems`. With keys configured, all
+Every error has the shape of :mod:`fast_vc_service.server.http.problems`. With keys configured, all
 routes but the health ones and ``/version`` need one. Nothing here loads anything from another host:
 the interactive docs pages of the framework are off, ``/openapi.json`` describes the routes.
 """
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import json
 import platform
+import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from typing import Any, Protocol
 
 from fastapi import APIRouter, Depends, FastAPI, Request
+from loguru import logger
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from fast_vc_service import __version__
-from fast_vc_service.server import asyncapi, openapi
-from fast_vc_service.server.access import key_check
+from fast_vc_service.process.disk import is_disk_error
+from fast_vc_service.protocol.codes import EdgeCode, ErrorCode
 from fast_vc_service.server.auth import KeyRing
-from fast_vc_service.server.jobs.routes import Files, file_routes
-from fast_vc_service.server.measurements import Measurements
-from fast_vc_service.server.metrics import CONTENT_TYPE, Watched
-from fast_vc_service.server.page import PageFiles, page_routes
-from fast_vc_service.server.problems import EdgeCode, Problem, ProblemError, problem, respond
-from fast_vc_service.server.state_models import (
+from fast_vc_service.server.http import openapi
+from fast_vc_service.server.http.access import key_check
+from fast_vc_service.server.http.jobs.routes import Files, file_routes
+from fast_vc_service.server.http.page import PageFiles, page_routes
+from fast_vc_service.server.http.problems import Problem, ProblemError, problem, respond
+from fast_vc_service.server.http.refusals import no_space
+from fast_vc_service.server.http.state_models import (
     Alive,
     Health,
     Readiness,
@@ -37,13 +43,15 @@ from fast_vc_service.server.state_models import (
     Sessions,
     Version,
 )
-from fast_vc_service.server.token_routes import token_routes
-from fast_vc_service.server.voice_models import ClipLimits
-from fast_vc_service.server.voice_routes import voice_routes
-from fast_vc_service.sessions.errors import ErrorCode
+from fast_vc_service.server.http.token_routes import token_routes
+from fast_vc_service.server.http.voice_models import ClipLimits
+from fast_vc_service.server.http.voice_routes import voice_routes
+from fast_vc_service.server.measurements import Measurements
+from fast_vc_service.server.metrics import CONTENT_TYPE, Watched
+from fast_vc_service.server.websocket import asyncapi
 
 READY_RETRY_S = 5
-"""What is told in ``Retry-After`` while the service is not ready."""
+"""Seconds in ``Retry-After`` while the service is not ready."""
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -93,8 +101,10 @@ def create_http_app(service: ServiceView, *, lifespan: Lifespan | None = None) -
     app.include_router(router(service))
     app.include_router(page_routes())
     app.mount("/demo", PageFiles(), name="demo")
-    app.add_exception_handler(ProblemError, _answer_problem)
+    app.add_exception_handler(ProblemError, _problem_answer(service.observer))
     app.add_exception_handler(HTTPException, _answer_http_error)
+    for kind in (OSError, sqlite3.Error):
+        app.add_exception_handler(kind, _answer_disk_error)
     app.add_exception_handler(Exception, _answer_fault)
     return app
 
@@ -105,8 +115,11 @@ def router(service: ServiceView) -> APIRouter:
     routes.include_router(_open_routes(service))
     for keyed in (
         _measurement_routes(service),
+        _description_routes(),
         token_routes(service.keys),
-        voice_routes(service.voices, service.clip_limits, can_blend=service.can_blend),
+        voice_routes(
+            service.voices, service.clip_limits, service.scratch, can_blend=service.can_blend
+        ),
         file_routes(service),
     ):
         routes.include_router(
@@ -120,7 +133,7 @@ def router(service: ServiceView) -> APIRouter:
 def _open_routes(service: ServiceView) -> APIRouter:
     routes = APIRouter(tags=["health"])
     unready: dict[int | str, dict[str, Any]] = {
-        503: {"description": "Starting or draining; no session is admitted."}
+        503: {"description": "Starting, draining or failed; no session is admitted."}
     }
 
     @routes.head("/health/live", include_in_schema=False)
@@ -132,7 +145,7 @@ def _open_routes(service: ServiceView) -> APIRouter:
     @routes.head("/health/ready", include_in_schema=False)
     @routes.get("/health/ready", response_model=Readiness, responses=unready)
     async def ready() -> Response:
-        """Tell whether sessions are admitted: 200, or 503 while starting or draining."""
+        """Tell whether sessions are admitted: 200, or 503 in every state but ready."""
         return _by_state(service, Readiness(state=service.state))
 
     @routes.head("/health", include_in_schema=False)
@@ -201,17 +214,34 @@ def _measurement_routes(service: ServiceView) -> APIRouter:
         stages = service.observer.report.as_dict()
         return respond(200, {"uptime_s": _uptime_s(service), "stages_ms": stages})
 
+    return routes
+
+
+def _description_routes() -> APIRouter:
+    routes = APIRouter()
+    # A document takes up to 60 ms to build: once, and not on the event loop.
+    openapi_json = functools.cache(lambda app: _json(openapi.describe(app)))
+    asyncapi_json = functools.cache(lambda: _json(asyncapi.describe()))
+
     @routes.get("/openapi.json", include_in_schema=False)
     async def openapi_document(request: Request) -> Response:
         """Return the description of these routes."""
-        return respond(200, openapi.describe(request.app))
+        return _document(await asyncio.to_thread(openapi_json, request.app))
 
     @routes.get("/asyncapi.json", include_in_schema=False)
     async def asyncapi_document() -> Response:
         """Return the description of the WebSocket protocol."""
-        return respond(200, asyncapi.describe())
+        return _document(await asyncio.to_thread(asyncapi_json))
 
     return routes
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _document(content: bytes) -> Response:
+    return Response(content, 200, {"cache-control": "no-store"}, "application/json")
 
 
 def _by_state(service: ServiceView, body: BaseModel) -> JSONResponse:
@@ -224,10 +254,23 @@ def _uptime_s(service: ServiceView) -> float:
     return round(max(time.time() - service.started_at, 0.0), 3)
 
 
-async def _answer_problem(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, ProblemError):
-        raise TypeError(f"expected a ProblemError, got {type(error).__name__}")
-    return respond(error.status, error.body, error.headers)
+def _problem_answer(observer: Measurements) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(_request: Request, error: Exception) -> Response:
+        if not isinstance(error, ProblemError):
+            raise TypeError(f"expected a ProblemError, got {type(error).__name__}")
+        if error.status == 401:
+            observer.refused(ErrorCode.AUTH_FAILED)
+        return respond(error.status, error.body, error.headers)
+
+    return answer
+
+
+async def _answer_disk_error(_request: Request, error: Exception) -> Response:
+    if not is_disk_error(error):
+        raise error
+    logger.warning("a request is refused, since the disk cannot be written: {}", error)
+    refusal = no_space()
+    return respond(refusal.status, refusal.body)
 
 
 async def _answer_http_error(_request: Request, error: Exception) -> Response:

@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from fast_vc_service.server.jobs.models import JobList, JobView
-from fast_vc_service.server.problems import problem
+from fast_vc_service.server.http.jobs.models import JobList, JobView
+from fast_vc_service.server.http.problems import problem
 
 DESCRIPTION = """\
 Voices, files and the state of a voice conversion service. Live audio goes over WebSocket, to

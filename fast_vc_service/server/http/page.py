@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-FOLDER = Path(__file__).with_name("demo")
+FOLDER = Path(__file__).resolve().parents[2] / "web"
 MEDIA_TYPES = {
     ".html": "text/html",
     ".css": "text/css",
@@ -42,7 +42,6 @@ HEADERS = {
     "content-security-policy": POLICY,
     "permissions-policy": "microphone=(self), speaker-selection=(self), camera=(), geolocation=()",
     "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
     "cross-origin-opener-policy": "same-origin",
     # Asked for every time, so that a page and its scripts are of one version; answered 304.
     "cache-control": "no-cache",

@@ -3,35 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
-
-class EdgeCode(StrEnum):
-    """Error codes that only HTTP knows; the others are :class:`ErrorCode`."""
-
-    FORBIDDEN_HOST = "FORBIDDEN_HOST"
-    FORBIDDEN_ORIGIN = "FORBIDDEN_ORIGIN"
-    TOO_MANY_CONNECTIONS = "TOO_MANY_CONNECTIONS"
-    NOT_FOUND = "NOT_FOUND"
-    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
-    HTTP_ERROR = "HTTP_ERROR"
-    FORBIDDEN = "FORBIDDEN"
-    NO_KEYS = "NO_KEYS"
-    INVALID_REQUEST = "INVALID_REQUEST"
-    CONSENT_REQUIRED = "CONSENT_REQUIRED"
-    VOICE_EXISTS = "VOICE_EXISTS"
-    TOO_MANY_VOICES = "TOO_MANY_VOICES"
-    TOO_LARGE = "TOO_LARGE"
-    UNSUPPORTED_AUDIO = "UNSUPPORTED_AUDIO"
-    UNSUITABLE_CLIP = "UNSUITABLE_CLIP"
-    UPLOAD_STALLED = "UPLOAD_STALLED"
-    QUEUE_FULL = "QUEUE_FULL"
-    UNKNOWN_JOB = "UNKNOWN_JOB"
-    JOB_NOT_DONE = "JOB_NOT_DONE"
+from fast_vc_service.protocol.wire import failure
 
 
 class Problem(BaseModel):
@@ -69,8 +46,7 @@ class ProblemError(Exception):
 
 def problem(code: str, message: str, **details: object) -> dict[str, Any]:
     """Return the body of an error response; ``details`` as in ``SessionError``, None left out."""
-    told = {name: value for name, value in details.items() if value is not None}
-    return {"type": "error", "error_code": str(code), "message": message, "details": told}
+    return failure(code, message, details)
 
 
 def respond(

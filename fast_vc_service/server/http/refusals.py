@@ -5,9 +5,9 @@ from __future__ import annotations
 from fast_vc_service.audio.files import AudioFileError
 from fast_vc_service.audio.untrusted import KINDS, TooLongError
 from fast_vc_service.contract import CannotBlendError
-from fast_vc_service.engine.voices import UnknownVoiceError
-from fast_vc_service.server.problems import EdgeCode, ProblemError
-from fast_vc_service.sessions.errors import ErrorCode
+from fast_vc_service.protocol.codes import EdgeCode, ErrorCode
+from fast_vc_service.server.http.problems import ProblemError
+from fast_vc_service.voices.folder import UnknownVoiceError
 
 
 def unknown_voice(error: UnknownVoiceError) -> ProblemError:
@@ -32,6 +32,16 @@ def no_blend(error: CannotBlendError) -> ProblemError:
         got="a blend",
         hint="choose one of GET /voices",
         field="voice",
+    )
+
+
+def no_space() -> ProblemError:
+    """Return the error for what cannot be kept, since the disk is full or cannot be written."""
+    return ProblemError(
+        507,
+        EdgeCode.NO_SPACE,
+        "the service cannot write to its disk",
+        hint="try again later; its operator finds in the log which folder it is",
     )
 
 

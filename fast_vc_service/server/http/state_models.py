@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fast_vc_service.lifecycle import ServiceState
+from fast_vc_service.protocol.service_state import ServiceState
 from fast_vc_service.sessions.observer import Stage
 
 
@@ -51,7 +51,7 @@ class Health(BaseModel):
         }
     )
 
-    status: Literal["healthy", "starting", "draining"]
+    status: Literal["healthy", "starting", "draining", "failed"]
     state: ServiceState
     engine: str
     sessions: Sessions

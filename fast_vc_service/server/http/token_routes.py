@@ -6,9 +6,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from fast_vc_service.server.access import caller_of, forbidden
+from fast_vc_service.protocol.codes import EdgeCode
 from fast_vc_service.server.auth import KeyRing
-from fast_vc_service.server.problems import EdgeCode, Problem, ProblemError, respond
+from fast_vc_service.server.http.access import caller_of, forbidden
+from fast_vc_service.server.http.problems import Problem, ProblemError, respond
 
 
 class BrowserToken(BaseModel):

@@ -6,7 +6,6 @@ The framework would spool a body of any size to the disk before a route could lo
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from fast_vc_service.server.problems import EdgeCode, ProblemError
+from fast_vc_service.process.scratch import ScratchFolder
+from fast_vc_service.protocol.codes import EdgeCode
+from fast_vc_service.server.http.problems import ProblemError
 
 STALLED_S = 30.0
 """How long a client may send nothing before its upload is given up."""
@@ -46,7 +48,12 @@ class Upload:
 
 @asynccontextmanager
 async def receive_upload(
-    request: Request, *, file_field: str, fields: frozenset[str], max_bytes: int
+    request: Request,
+    *,
+    file_field: str,
+    fields: frozenset[str],
+    max_bytes: int,
+    scratch: ScratchFolder,
 ) -> AsyncIterator[Upload]:
     """Read a ``multipart/form-data`` body with a file and texts.
 
@@ -55,6 +62,7 @@ async def receive_upload(
         file_field: Name of the part that is the file.
         fields: Names of the parts that are texts.
         max_bytes: Largest file.
+        scratch: Where the file lies as long as it is needed.
 
     Raises:
         ProblemError: The body is no such form, is too large, or stops coming.
@@ -64,8 +72,8 @@ async def receive_upload(
         texts, part = _sort(form, file_field, fields)
         if (part.size or 0) > max_bytes:
             raise _too_large(max_bytes)
-        with tempfile.TemporaryDirectory(prefix="fast-vc-") as folder:
-            path = Path(folder) / "upload"
+        with scratch.place() as folder:
+            path = folder / "upload"
             await asyncio.to_thread(_copy, part, path)
             yield Upload(texts, path, _shown_name(part.filename))
     finally:
@@ -85,7 +93,10 @@ async def _read_form(request: Request, max_bytes: int) -> FormData:
     told = request.headers.get("content-length", "")
     if told.isdigit() and int(told) > limit:
         raise _too_large(max_bytes)
-    parser = MultiPartParser(
+    _check_charset(
+        parse_options_header(content_type)[1].get(b"charset", b"utf-8").decode("latin-1")
+    )
+    parser = _Utf8Parser(
         request.headers,
         _bounded(request, limit, max_bytes),
         max_files=1,
@@ -102,6 +113,29 @@ async def _read_form(request: Request, max_bytes: int) -> FormData:
         raise invalid(
             "the form cannot be read", expected="multipart/form-data with a boundary, in UTF-8"
         ) from error
+
+
+class _Utf8Parser(MultiPartParser):
+    """The framework's, which would take texts that are no UTF-8 for Latin-1."""
+
+    def on_part_end(self) -> None:
+        part = self._current_part
+        if part.file is None:
+            try:
+                bytes(part.data).decode()
+            except UnicodeDecodeError as error:
+                raise MultiPartException(f"a text that is no UTF-8: {error.reason}") from error
+        super().on_part_end()
+
+
+def _check_charset(charset: str) -> None:
+    if charset.lower() not in {"utf-8", "utf8", "us-ascii"}:
+        raise invalid(
+            "the form is in another charset",
+            expected="UTF-8",
+            got=charset[:_SHOWN_CHARS],
+            status=415,
+        )
 
 
 async def _bounded(request: Request, limit: int, max_bytes: int) -> AsyncGenerator[bytes, None]:

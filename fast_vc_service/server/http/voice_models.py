@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fast_vc_service.engine.voice_check import SHORTEST_S
+from fast_vc_service.voices.clip_check import SHORTEST_S
 
 _VOICE: dict[str, Any] = {
     "name": "anna",
@@ -30,6 +30,7 @@ _CHECK: dict[str, Any] = {
     "speaker_similarity": 0.79,
     "problems": [],
     "doubts": [],
+    "used_s": [[0.0, 12.4]],
 }
 
 
@@ -68,6 +69,9 @@ class ClipCheck(BaseModel):
     )
     problems: list[str]
     doubts: list[str]
+    used_s: list[tuple[float, float]] = Field(
+        default=[], description="What of the clip the voice is made of, seconds from and to."
+    )
 
 
 class DescribedVoice(Voice):
@@ -83,8 +87,8 @@ class ClipLimits(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    max_clip_bytes: int = 10_000_000
-    max_clip_s: float = 120.0
+    max_clip_bytes: int = 120_000_000
+    max_clip_s: float = 600.0
     min_clip_s: float = SHORTEST_S
 
 
@@ -99,8 +103,8 @@ class VoiceList(BaseModel):
                     "can_upload": True,
                     "can_blend": True,
                     "limits": {
-                        "max_clip_bytes": 10_000_000,
-                        "max_clip_s": 120.0,
+                        "max_clip_bytes": 120_000_000,
+                        "max_clip_s": 600.0,
                         "min_clip_s": 1.0,
                     },
                     "voices": [_VOICE],

@@ -1,10 +1,10 @@
-"""The voices over HTTP: list, look, hear, add, remove."""
+"""The voices over HTTP: list them, show one, its clip, add and remove."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -16,27 +16,32 @@ from starlette.responses import Response
 from fast_vc_service.audio.files import AudioFileError, read_audio
 from fast_vc_service.audio.pcm import to_int16
 from fast_vc_service.audio.untrusted import read_untrusted
-from fast_vc_service.engine.catalogue import (
-    TooManyVoicesError,
-    UnsuitableClipError,
-    VoiceCatalogue,
-    VoiceEntry,
-)
-from fast_vc_service.engine.uploaded_voices import VoiceExistsError, VoiceRecord
-from fast_vc_service.engine.voice_check import HEARD_S
-from fast_vc_service.engine.voices import NAME_RULE, UnknownVoiceError, is_voice_name, normal_name
-from fast_vc_service.server.access import caller_of, forbidden, may_change
+from fast_vc_service.process.scratch import ScratchFolder
+from fast_vc_service.protocol.checks import is_unicode
+from fast_vc_service.protocol.codes import EdgeCode
+from fast_vc_service.protocol.voice_choice import normal_name, to_text
 from fast_vc_service.server.auth import Caller
-from fast_vc_service.server.problems import EdgeCode, Problem, ProblemError, respond
-from fast_vc_service.server.refusals import unknown_voice, unreadable
-from fast_vc_service.server.uploads import Upload, invalid, receive_upload
-from fast_vc_service.server.voice_models import (
+from fast_vc_service.server.http.access import caller_of, forbidden, may_change
+from fast_vc_service.server.http.problems import Problem, ProblemError, respond
+from fast_vc_service.server.http.refusals import unknown_voice, unreadable
+from fast_vc_service.server.http.uploads import Upload, invalid, receive_upload
+from fast_vc_service.server.http.voice_models import (
     UPLOAD_FORM,
     ClipLimits,
     DescribedVoice,
     Voice,
     VoiceList,
 )
+from fast_vc_service.voices.catalogue import (
+    TooManyVoicesError,
+    UnsuitableClipError,
+    VoiceCatalogue,
+    VoiceEntry,
+)
+from fast_vc_service.voices.clip_folder import NAME_RULE, is_voice_name
+from fast_vc_service.voices.excerpt import best_excerpt
+from fast_vc_service.voices.folder import UnknownVoiceError
+from fast_vc_service.voices.uploads import VoiceExistsError, VoiceRecord
 
 MAX_DESCRIPTION_CHARS = 500
 CONSENT_HINT = (
@@ -59,6 +64,7 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
         415: "No form, or no audio of a known kind.",
         422: "The clip makes no voice; `details.check` says why.",
         429: "The key has as many voices as it may have.",
+        507: "The service cannot write to its disk.",
     }.items()
 }
 
@@ -72,9 +78,19 @@ class VoiceRequest:
     owner: str | None
 
 
-def voice_routes(voices: VoiceCatalogue, limits: ClipLimits, *, can_blend: bool) -> APIRouter:
-    """Return the routes over ``voices``; whether they can be blended is only told."""
+def voice_routes(
+    voices: VoiceCatalogue, limits: ClipLimits, scratch: ScratchFolder, *, can_blend: bool
+) -> APIRouter:
+    """Return the routes over ``voices``; ``can_blend`` is only passed on to clients."""
     routes = APIRouter(tags=["voices"])
+    routes.include_router(_reading_routes(voices, limits, can_blend=can_blend))
+    routes.include_router(_adding_routes(voices, limits, scratch))
+    routes.include_router(_removing_routes(voices))
+    return routes
+
+
+def _reading_routes(voices: VoiceCatalogue, limits: ClipLimits, *, can_blend: bool) -> APIRouter:
+    routes = APIRouter()
 
     @routes.get("/voices", response_model=VoiceList)
     async def list_voices(request: Request) -> Response:
@@ -82,11 +98,11 @@ def voice_routes(voices: VoiceCatalogue, limits: ClipLimits, *, can_blend: bool)
         caller = caller_of(request)
         entries = await asyncio.to_thread(voices.entries, caller.owner, everyone=caller.admin)
         listed = VoiceList(
-            default=voices.default,
+            default=to_text(voices.default),
             can_upload=may_change(request),
             can_blend=can_blend,
             limits=limits,
-            voices=[_told(entry, request) for entry in entries],
+            voices=[_listed(entry, request) for entry in entries],
         )
         return respond(200, listed.model_dump())
 
@@ -118,6 +134,12 @@ def voice_routes(voices: VoiceCatalogue, limits: ClipLimits, *, can_blend: bool)
             raise unknown_voice(error) from error
         return Response(content, media_type="audio/wav", headers={"cache-control": "no-store"})
 
+    return routes
+
+
+def _adding_routes(voices: VoiceCatalogue, limits: ClipLimits, scratch: ScratchFolder) -> APIRouter:
+    routes = APIRouter()
+
     @routes.post(
         "/voices",
         status_code=201,
@@ -141,6 +163,7 @@ def voice_routes(voices: VoiceCatalogue, limits: ClipLimits, *, can_blend: bool)
             file_field="clip",
             fields=frozenset({"name", "description", "consent"}),
             max_bytes=limits.max_clip_bytes,
+            scratch=scratch,
         ) as upload:
             asked = _checked_fields(upload, caller.owner)
             entry = await asyncio.to_thread(
@@ -153,6 +176,12 @@ def voice_routes(voices: VoiceCatalogue, limits: ClipLimits, *, can_blend: bool)
         logger.info("voice {!r} was added ({})", entry.name, asked.owner or "for everybody")
         location = f"/voices/{quote(entry.name, safe='')}"
         return respond(201, _described(entry, request), {"location": location})
+
+    return routes
+
+
+def _removing_routes(voices: VoiceCatalogue) -> APIRouter:
+    routes = APIRouter()
 
     @routes.delete(
         "/voices/{name}",
@@ -191,11 +220,13 @@ def _checked_fields(upload: Upload, owner: str | None) -> VoiceRequest:
         raise invalid("the name cannot be used", expected=NAME_RULE, got=name[:64], field="name")
     description = upload.fields.get("description", "").strip() or None
     if description is not None and (
-        len(description) > MAX_DESCRIPTION_CHARS or "\x00" in description
+        len(description) > MAX_DESCRIPTION_CHARS
+        or "\x00" in description
+        or not is_unicode(description)
     ):
         raise invalid(
             "the description cannot be used",
-            expected=f"at most {MAX_DESCRIPTION_CHARS} characters, none of them NUL",
+            expected=f"at most {MAX_DESCRIPTION_CHARS} characters of Unicode, none of them NUL",
             got=f"{len(description)} characters",
             field="description",
         )
@@ -231,7 +262,7 @@ def _add(
             EdgeCode.UNSUITABLE_CLIP,
             f"the clip makes no voice: {error}",
             expected="5 to 30 s of one person's clear speech",
-            check=asdict(error.check),
+            check=error.check.as_json(),
         ) from error
 
 
@@ -251,7 +282,7 @@ def _may_remove(record: VoiceRecord, caller: Caller, request: Request) -> bool:
     return caller.identity is None or caller.admin or record.owner == caller.owner
 
 
-def _told(entry: VoiceEntry, request: Request) -> Voice:
+def _listed(entry: VoiceEntry, request: Request) -> Voice:
     record = entry.record
     return Voice(
         name=entry.name,
@@ -267,14 +298,14 @@ def _told(entry: VoiceEntry, request: Request) -> Voice:
 
 
 def _described(entry: VoiceEntry, request: Request) -> dict[str, Any]:
-    check = asdict(entry.record.check) if entry.record else None
+    check = entry.record.check.as_json() if entry.record else None
     return DescribedVoice.model_validate(
-        {**_told(entry, request).model_dump(), "check": check}
+        {**_listed(entry, request).model_dump(), "check": check}
     ).model_dump()
 
 
 def _sample(voices: VoiceCatalogue, name: str, owner: str | None) -> bytes:
     audio, rate = read_audio(voices.clip(name, owner))
     file = io.BytesIO()
-    soundfile.write(file, to_int16(audio[: int(HEARD_S * rate)]), rate, format="WAV")
+    soundfile.write(file, to_int16(best_excerpt(audio, rate).audio), rate, format="WAV")
     return file.getvalue()

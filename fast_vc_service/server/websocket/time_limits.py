@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fast_vc_service.protocol.codes import ErrorCode
 from fast_vc_service.server.service import EdgeLimits
-from fast_vc_service.sessions.errors import ErrorCode, SessionError
+from fast_vc_service.sessions.errors import SessionError
 
 
 class Watch:
@@ -17,9 +18,7 @@ class Watch:
 
     Attributes:
         heard_at: Monotonic seconds at which the last message came.
-        sending: Whether a message is being sent.
         written_bytes: Audio handed to the transport so far.
-        stuck: Whether the peer has been found not to read.
     """
 
     def __init__(self, limits: EdgeLimits, unsent_bytes: Callable[[], int]) -> None:
@@ -27,30 +26,36 @@ class Watch:
         self._unsent_bytes = unsent_bytes
         self._opened_at = 0.0
         self._accepted_bytes = 0
-        self._progress_at = 0.0
+        self._progress_at: float | None = None
         self.heard_at = 0.0
-        self.sending = False
         self.written_bytes = 0
-        self.stuck = False
 
     def opened(self, now: float) -> None:
         """Begin to count: the session is open."""
         self._opened_at = self.heard_at = now
 
+    @property
+    def sending(self) -> bool:
+        """Whether a message is being sent."""
+        return self._progress_at is not None
+
     def sends(self, now: float) -> None:
-        """Take note that a message is being sent, until :attr:`sending` is cleared."""
-        self.sending, self._progress_at = True, now
+        """Take note that a message is being sent, until :meth:`sent`."""
+        self._progress_at = now
+
+    def sent(self) -> None:
+        """Take note that nothing is being sent."""
+        self._progress_at = None
 
     def peer_is_stuck(self, now: float) -> bool:
         """Tell whether the peer has accepted no byte of output for too long."""
-        if not self.sending:
+        if self._progress_at is None:
             return False
         accepted = self.written_bytes - self._unsent_bytes()
         if accepted != self._accepted_bytes:
             self._accepted_bytes = accepted
             self._progress_at = now
-        self.stuck = now - self._progress_at > self._limits.slow_reader_s
-        return self.stuck
+        return now - self._progress_at > self._limits.slow_reader_s
 
     def overdue(self, now: float, *, paced: bool) -> SessionError | None:
         """Return the error that ends the session now, if any.

@@ -1,6 +1,10 @@
 // @ts-check
-/** Takes what is spoken, brings it to the stream's rate and hands it on in frames of 20 ms. */
+/**
+ * Takes what is spoken, mixes two channels down to one, brings that to the stream's rate and hands
+ * it on in frames of 20 ms. Its output is the one channel at the context's rate.
+ */
 
+import { Mixdown } from "./mixdown.js";
 import { Resampler } from "./resampler.js";
 
 const FRAME_S = 0.02;
@@ -10,6 +14,7 @@ class Capture extends AudioWorkletProcessor {
     super();
     /** @type {Resampler | null} */
     this._resampler = null;
+    this._mixdown = new Mixdown(sampleRate);
     this._frame = new Float32Array(0);
     this._filled = 0;
     this._size = 0;
@@ -39,16 +44,22 @@ class Capture extends AudioWorkletProcessor {
     this.port.postMessage({ type: "stopped" });
   }
 
-  /** @param {Float32Array[][]} inputs */
-  process(inputs) {
+  /**
+   * @param {Float32Array[][]} inputs
+   * @param {Float32Array[][]} outputs
+   */
+  process(inputs, outputs) {
+    const [left, right] = inputs[0] ?? [];
+    // A source that is silent or gone still lasts: its time counts.
+    const mono = right ? this._mixdown.push(left, right) : (left ?? new Float32Array(128));
+    outputs[0][0].set(mono);
     const resampler = this._resampler;
     if (resampler === null) return !this._closed;
     if (!this._begun) {
       this._begun = true;
       this.port.postMessage({ type: "started", at: currentFrame / sampleRate });
     }
-    // A source that is silent or gone still lasts: its time counts.
-    resampler.push(inputs[0]?.[0] ?? new Float32Array(128));
+    resampler.push(mono);
     const samples = resampler.pullAll();
     let taken = 0;
     while (taken < samples.length) {

@@ -1,10 +1,11 @@
 // @ts-check
 /**
  * The audio graph: a source (microphone or file) into the capture worklet; the playback worklet,
- * or the own voice straight from the source, into the loudspeaker.
+ * or the own voice straight from the source, into the loudspeaker. The capture worklet also gives
+ * out what it hears, its two channels mixed down to one.
  *
- *     source ─┬─ capture ⇢ service ⇢ playback ─ converted gain ─┬─ volume ─ loudspeaker
- *             └─ delay (as long as the service's way) ─ own gain ┘
+ *     source ─ capture ┬⇢ service ⇢ playback ─ converted gain ─┬─ volume ─ loudspeaker
+ *                      └─ delay (as long as the service's way) ─ own gain ┘
  */
 
 const SWITCH_S = 0.03;
@@ -13,7 +14,7 @@ const LAG_TOLERANCE_S = 0.05;
 
 /** What the browser may be told about a microphone. */
 export const PLAIN_MICROPHONE = {
-  channelCount: 1,
+  channelCount: { ideal: 2 },
   echoCancellation: false,
   noiseSuppression: false,
   autoGainControl: false,
@@ -25,9 +26,12 @@ export class Graph {
     this.context = context;
     this.capture = new AudioWorkletNode(context, "capture", {
       numberOfInputs: 1,
-      numberOfOutputs: 0,
-      channelCount: 1,
-      channelCountMode: "explicit",
+      numberOfOutputs: 1,
+      outputChannelCount: [1],
+      // One channel stays one; of more than two the first two are heard.
+      channelCount: 2,
+      channelCountMode: "clamped-max",
+      channelInterpretation: "discrete",
     });
     this.playback = new AudioWorkletNode(context, "playback", {
       numberOfInputs: 0,
@@ -46,7 +50,7 @@ export class Graph {
     /** @type {MediaStream | null} */
     this._stream = null;
 
-    this.inputAnalyser.connect(this.capture);
+    this.capture.connect(this.inputAnalyser);
     this.inputAnalyser.connect(this._ownDelay).connect(this._own).connect(this._volume);
     this.playback.connect(this._converted).connect(this._volume);
     this.playback.connect(this.outputAnalyser);
@@ -83,7 +87,7 @@ export class Graph {
     const settings = /** @type {MediaTrackSettings & {latency?: number}} */ (track.getSettings());
     this._inputReportedS = settings.latency ?? 0;
     this._source = this.context.createMediaStreamSource(stream);
-    this._source.connect(this.inputAnalyser);
+    this._source.connect(this.capture);
   }
 
   /**
@@ -96,7 +100,7 @@ export class Graph {
     this._inputReportedS = 0;
     const source = new AudioBufferSourceNode(this.context, { buffer });
     source.onended = onEnd;
-    source.connect(this.inputAnalyser);
+    source.connect(this.capture);
     source.start();
     this._source = source;
   }

@@ -15,6 +15,7 @@ import {
   opusSupported,
 } from "./codecs.js";
 import { ServiceError } from "./errors.js";
+import { OPTION_NAMES } from "./options.js";
 
 export { ServiceError, opusSupported };
 
@@ -197,19 +198,15 @@ export class VoiceClient extends EventTarget {
 
   /** @param {"PCM" | "OPUS"} encoding */
   _config(encoding) {
-    const { apiKey, voice, pitchShift, realtime, seed, sessionId } = this.options;
+    const options = /** @type {Record<string, unknown>} */ (this.options);
+    const given = Object.entries(OPTION_NAMES).map(([option, name]) => [name, options[option]]);
     return {
       type: "config",
-      session_id: sessionId,
-      api_key: apiKey,
+      ...Object.fromEntries(given),
       encoding,
       sample_rate: this.sampleRate,
       encoding_out: encoding,
       sample_rate_out: this.sampleRateOut,
-      voice,
-      pitch_shift: pitchShift,
-      realtime,
-      seed,
     };
   }
 

@@ -8,8 +8,11 @@
 
 import { Graph } from "../audio/graph.js";
 import { LatencyMeter } from "../audio/latency.js";
+import { readMono } from "../audio/recorded.js";
 import { Recording } from "../audio/recording.js";
+import { medianF0 } from "../audio/register.js";
 import { ServiceError, VoiceClient } from "../client/client.js";
+import { nameOf, registerOf, rememberRegister } from "./registers.js";
 
 /** @typedef {"idle" | "starting" | "live" | "reconnecting" | "stopping"} State */
 /** @typedef {{error: unknown, retryInS: number | null}} Notice */
@@ -64,6 +67,10 @@ export class Conversation extends EventTarget {
     this._playback = { state: "empty", bufferedS: 0, speed: 1, skippedS: 0 };
     /** @type {import("../client/client.d.ts").Stats | null} */
     this.stats = null;
+    /** @type {number | undefined} Hz; of the file that is played. */
+    this._fileRegister = undefined;
+    /** What the microphone is remembered by that the session began with; null for a file. */
+    this._microphone = /** @type {string | null} */ (null);
   }
 
   /**
@@ -164,17 +171,22 @@ export class Conversation extends EventTarget {
       await this._useMicrophone(source.constraints);
     } else {
       this._fileBuffer = await graph.context.decodeAudioData(source.file.slice(0));
+      this._fileRegister = (await medianF0(await readMono(source.file))) ?? undefined;
     }
   }
 
   async _connect() {
     const { wishes } = this;
+    const { source } = wishes;
+    this._microphone = "constraints" in source ? nameOf(source.constraints) : null;
     try {
       const client = new VoiceClient(wishes.url, {
         apiKey: await wishes.key(),
         voice: wishes.voice,
         pitchShift: wishes.pitchShift,
         encoding: wishes.encoding,
+        sourceF0Hz:
+          this._microphone === null ? this._fileRegister : registerOf(this._microphone),
       });
       this.client = client;
       client.addEventListener("audio", (event) => this._received(client, event.detail));
@@ -238,6 +250,7 @@ export class Conversation extends EventTarget {
       client.end().then(
         (stats) => {
           this.stats = stats;
+          this._learned(stats);
           this.silencedMs = this._silencedBefore + stats.silenced_ms;
           this.graph?.playback.port.postMessage({ type: "end" });
         },
@@ -279,7 +292,12 @@ export class Conversation extends EventTarget {
   async _leave(/** @type {VoiceClient} */ client) {
     if (client !== this.client || this.state !== "live") return;
     this._notify(new ServiceError("GOING_AWAY", ""), null);
-    await client.end().catch(() => {});
+    await client.end().then((stats) => this._learned(stats), () => {});
+  }
+
+  /** Keep the register for the next session. @param {import("../client/client.d.ts").Stats} stats */
+  _learned({ source_f0_hz: f0 }) {
+    if (this._microphone !== null && f0 != null) rememberRegister(this._microphone, f0);
   }
 
   /** @param {VoiceClient} client @param {ServiceError | null} error */

@@ -1,10 +1,10 @@
 // @ts-check
 /** Converts a whole recording at once, faster than it is spoken. Needs no secure context. */
 
+import { readMono } from "../audio/recorded.js";
 import { Recording } from "../audio/recording.js";
+import { REGISTER_RATE, medianF0 } from "../audio/register.js";
 import { convert } from "../client/client.js";
-
-const RATE_IN = 16000;
 
 /**
  * @param {ArrayBuffer} file any audio file the browser reads
@@ -15,27 +15,17 @@ const RATE_IN = 16000;
  * @throws {DOMException} The file is no audio.
  */
 export async function convertFile(file, { url, ...options }, onProgress) {
-  // An offline context of that rate resamples what it decodes.
-  const context = new OfflineAudioContext(1, 1, RATE_IN);
-  const samples = toMono(await context.decodeAudioData(file.slice(0)));
+  const samples = await readMono(file);
   const { samples: converted, sampleRate, stats } = await convert(url, samples, {
     ...options,
-    sampleRate: RATE_IN,
+    sampleRate: REGISTER_RATE,
+    // The whole file is there: its register is right from the first word.
+    sourceF0Hz: (await medianF0(samples)) ?? undefined,
     onProgress,
   });
-  const input = new Recording(RATE_IN);
+  const input = new Recording(REGISTER_RATE);
   const output = new Recording(sampleRate);
   input.add(samples);
   output.add(converted);
   return { input, output, stats };
-}
-
-/** @param {AudioBuffer} buffer */
-function toMono(buffer) {
-  const mono = new Float32Array(buffer.length);
-  for (let channel = 0; channel < buffer.numberOfChannels; channel++) {
-    const samples = buffer.getChannelData(channel);
-    for (let i = 0; i < mono.length; i++) mono[i] += samples[i] / buffer.numberOfChannels;
-  }
-  return mono;
 }

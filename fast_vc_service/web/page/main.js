@@ -8,6 +8,7 @@ import { initFigures, showFigures } from "./figures.js";
 import { convertFile } from "./file-conversion.js";
 import { hideNotice, initNotice, showNotice, translateNotice } from "./notice.js";
 import { Picture } from "./picture.js";
+import { forgetRegister, nameOf, registerOf } from "./registers.js";
 import { showRecordings } from "./recordings.js";
 import { ServiceApi } from "./service-api.js";
 import { askForKey } from "./sign-in.js";
@@ -94,6 +95,7 @@ function finished(talk) {
   }
   for (const picture of Object.values(pictures)) picture.rest();
   if (conversation === talk) conversation = null;
+  showRegister();
   showHealth();
 }
 
@@ -197,6 +199,13 @@ function showSource() {
   byId("file-panel").hidden = !fromFile;
 }
 
+/** What is remembered of who speaks into the chosen microphone. */
+function showRegister() {
+  const known = registerOf(nameOf(microphoneConstraints()));
+  byId("register").hidden = known === undefined;
+  byId("register-text").textContent = text("registerKnown", { value: String(Math.round(known ?? 0)) });
+}
+
 function showVoice() {
   byId("output-name").textContent = voices.title;
 }
@@ -221,6 +230,7 @@ function translate() {
   byId("language").lang = currentLanguage() === "en" ? "zh-CN" : "en";
   byId("theme").setAttribute("aria-label", text("themeLabel"));
   showPitch();
+  showRegister();
   voices.show();
   translateNotice();
   showHealth();
@@ -270,8 +280,14 @@ function wire() {
     translate();
   };
   byId("theme").onclick = switchTheme;
-  byId("microphone").onchange = byId("speakers").onchange = () =>
+  byId("microphone").onchange = byId("speakers").onchange = () => {
+    showRegister();
     conversation?.switchMicrophone(microphoneConstraints()).catch(showNotice);
+  };
+  byId("forget-register").onclick = () => {
+    forgetRegister(nameOf(microphoneConstraints()));
+    showRegister();
+  };
   initDevices(() =>
     conversation?.graph?.setLoudspeaker(byId("loudspeaker").value).catch(showNotice),
   );

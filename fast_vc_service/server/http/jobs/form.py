@@ -13,53 +13,64 @@ from fastapi import Request
 from fast_vc_service.audio.files import AudioFileError, AudioInfo
 from fast_vc_service.audio.untrusted import examine
 from fast_vc_service.contract import CannotBlendError, Voice
-from fast_vc_service.engine.blend import RULE, BlendError, blend_name, is_blend, shares_of
-from fast_vc_service.engine.catalogue import VoiceCatalogue
 from fast_vc_service.engine.files import FileFormat
-from fast_vc_service.engine.voices import UnknownVoiceError
-from fast_vc_service.server.access import caller_of
-from fast_vc_service.server.jobs.models import FileLimits
-from fast_vc_service.server.problems import ProblemError
-from fast_vc_service.server.refusals import no_blend, unknown_voice, unreadable
-from fast_vc_service.server.uploads import Upload, invalid, receive_upload
-from fast_vc_service.sessions.errors import ErrorCode
+from fast_vc_service.process.scratch import ScratchFolder
+from fast_vc_service.protocol.codes import ErrorCode
+from fast_vc_service.protocol.limits import MAX_PITCH_SHIFT
+from fast_vc_service.protocol.voice_choice import (
+    RULE,
+    Blend,
+    BlendError,
+    VoiceChoice,
+    from_text,
+    to_text,
+)
+from fast_vc_service.server.http.access import caller_of
+from fast_vc_service.server.http.jobs.models import FileLimits
+from fast_vc_service.server.http.problems import ProblemError
+from fast_vc_service.server.http.refusals import no_blend, unknown_voice, unreadable
+from fast_vc_service.server.http.uploads import Upload, invalid, receive_upload
+from fast_vc_service.voices.catalogue import VoiceCatalogue
+from fast_vc_service.voices.folder import UnknownVoiceError
 
-MAX_PITCH_SHIFT = 24.0
 _FIELDS = frozenset({"voice", "pitch_shift", "format"})
 
 
 @dataclass(frozen=True)
-class Wish:
-    """The texts of a form, once checked; the voice may be the name of a blend."""
+class ConversionRequest:
+    """What a form asks for, once checked."""
 
-    voice: str
+    voice: VoiceChoice
     pitch_shift: float
     file_format: FileFormat
 
 
-def receive_file(request: Request, limits: FileLimits) -> AbstractAsyncContextManager[Upload]:
+def receive_file(
+    request: Request, limits: FileLimits, scratch: ScratchFolder
+) -> AbstractAsyncContextManager[Upload]:
     """Receive the form of a file to be converted; see :func:`receive_upload`."""
     return receive_upload(
         request,
         file_field="file",
         fields=_FIELDS,
         max_bytes=limits.max_file_bytes,
+        scratch=scratch,
     )
 
 
-async def read_wish(
+async def read_request(
     request: Request, upload: Upload, voices: VoiceCatalogue, limits: FileLimits
-) -> tuple[Wish, Voice, AudioInfo]:
+) -> tuple[ConversionRequest, Voice, AudioInfo]:
     """Check the form, find the voice, and decode the file once to learn its true length.
 
     Raises:
         ProblemError: One of them cannot be used.
     """
-    wish = _checked(upload.fields, voices.default)
+    wanted = _checked(upload.fields, voices.default)
     identity = caller_of(request).identity
     owner = None if identity is None else identity.name
     try:
-        voice = await asyncio.to_thread(voices.get, wish.voice, owner)
+        voice = await asyncio.to_thread(voices.get, wanted.voice, owner)
     except UnknownVoiceError as error:
         raise unknown_voice(error) from error
     except CannotBlendError as error:
@@ -69,16 +80,16 @@ async def read_wish(
             404,
             ErrorCode.UNKNOWN_VOICE,
             "the clip of this voice makes no voice",
-            got=wish.voice[:64],
+            got=to_text(wanted.voice)[:64],
         ) from error
     try:
         info = await asyncio.to_thread(examine, upload.path, max_s=limits.max_file_s)
     except AudioFileError as error:
         raise unreadable(error) from error
-    return wish, voice, info
+    return wanted, voice, info
 
 
-def _checked(fields: dict[str, str], default_voice: str) -> Wish:
+def _checked(fields: dict[str, str], default_voice: VoiceChoice) -> ConversionRequest:
     asked = fields.get("format", "wav")
     kinds: dict[str, FileFormat] = {"wav": "wav", "flac": "flac", "ogg": "ogg"}
     if asked not in kinds:
@@ -93,30 +104,28 @@ def _checked(fields: dict[str, str], default_voice: str) -> Wish:
     if not -MAX_PITCH_SHIFT <= pitch_shift <= MAX_PITCH_SHIFT:
         raise invalid(
             "the pitch shift cannot be used",
-            expected="a number of semitones from -24 to 24",
+            expected=f"a number of semitones from {-MAX_PITCH_SHIFT:g} to {MAX_PITCH_SHIFT:g}",
             got=text[:16],
             field="pitch_shift",
         )
-    return Wish(_voice(fields.get("voice") or default_voice), pitch_shift, kinds[asked])
+    text = fields.get("voice", "")
+    return ConversionRequest(_voice(text) if text else default_voice, pitch_shift, kinds[asked])
 
 
-def _voice(text: str) -> str:
-    """Return the name of a voice, or of a blend, that a form asks for."""
-    if not is_blend(text):
-        return text
+def _voice(text: str) -> VoiceChoice:
     try:
-        return blend_name(shares_of(text))
+        return from_text(text)
     except BlendError as error:
         raise invalid("voice is no blend", expected=RULE, got=str(error), field="voice") from error
 
 
-def file_headers(filename: str, wish: Wish) -> dict[str, str]:
+def file_headers(filename: str, wanted: ConversionRequest) -> dict[str, str]:
     """Return the headers of a converted file; ``filename`` is the source's."""
     stem = filename.rpartition(".")[0] or filename
-    speaker = "+".join(shares_of(wish.voice)) if is_blend(wish.voice) else wish.voice
-    name = quote(f"{stem}-{speaker}.{wish.file_format}", safe="")
+    speaker = "+".join(wanted.voice.names()) if isinstance(wanted.voice, Blend) else wanted.voice
+    name = quote(f"{stem}-{speaker}.{wanted.file_format}", safe="")
     return {
         "content-disposition": f"attachment; filename*=UTF-8''{name}",
         "cache-control": "no-store",
-        "x-voice": quote(wish.voice, safe=" "),
+        "x-voice": quote(to_text(wanted.voice), safe=" "),
     }

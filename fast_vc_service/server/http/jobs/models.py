@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fast_vc_service.engine.blend import VoiceTold
-from fast_vc_service.server.problems import Problem
+from fast_vc_service.protocol.voice_choice import JsonVoice
+from fast_vc_service.server.http.problems import Problem
 
 _JOB: dict[str, Any] = {
     "id": "5f1c0b7a9d0e4c1f8a2b3c4d5e6f7081",
@@ -34,7 +34,7 @@ class JobView(BaseModel):
     id: str
     state: Literal["queued", "running", "done", "failed"]
     progress: float = Field(description="Share that is done, 0 to 1.")
-    voice: VoiceTold = Field(description="A name, or a blend: names with shares that are 1 in all.")
+    voice: JsonVoice = Field(description="A name, or a blend: names with shares that are 1 in all.")
     pitch_shift: float
     format: Literal["wav", "flac", "ogg"]
     filename: str

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any, Protocol
 
 from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from fast_vc_service.audio.files import wav_header
-from fast_vc_service.engine.blend import told
-from fast_vc_service.engine.catalogue import VoiceCatalogue
 from fast_vc_service.engine.files import media_type
-from fast_vc_service.server.access import caller_of, forbidden, is_local
-from fast_vc_service.server.jobs.form import Wish, file_headers, read_wish, receive_file
-from fast_vc_service.server.jobs.models import FILE_FORM, FileLimits, JobList, JobView
-from fast_vc_service.server.jobs.store import Job, JobStore, QueueFullError, new_job_id
-from fast_vc_service.server.jobs.work import FileWork
-from fast_vc_service.server.problems import EdgeCode, Problem, ProblemError, respond
-from fast_vc_service.sessions.errors import ErrorCode
+from fast_vc_service.process.scratch import ScratchFolder
+from fast_vc_service.protocol.codes import EdgeCode, ErrorCode
+from fast_vc_service.protocol.voice_choice import to_json
+from fast_vc_service.server.http.access import caller_of, forbidden, is_local
+from fast_vc_service.server.http.jobs.form import (
+    ConversionRequest,
+    file_headers,
+    read_request,
+    receive_file,
+)
+from fast_vc_service.server.http.jobs.models import FILE_FORM, FileLimits, JobList, JobView
+from fast_vc_service.server.http.jobs.store import Job, JobStore, QueueFullError, new_job_id
+from fast_vc_service.server.http.jobs.work import FileWork
+from fast_vc_service.server.http.problems import Problem, ProblemError, respond
+from fast_vc_service.voices.catalogue import VoiceCatalogue
 
 BUSY_RETRY_S = 10
 _AUDIO = {
@@ -43,7 +47,8 @@ _REFUSED = _problems(
     _408="The upload has stopped.",
     _413="Too many bytes or seconds.",
     _415="No form, or no audio of a known kind.",
-    _503="Starting, draining, or too much to do; see Retry-After.",
+    _507="The service cannot write to its disk.",
+    _503="Starting, draining, failed, or too much to do; see Retry-After.",
 )
 _UNKNOWN_JOB = _problems(_404="There is no such job for this caller.")
 
@@ -77,6 +82,11 @@ class Files(Protocol):
         ...
 
     @property
+    def scratch(self) -> ScratchFolder:
+        """Where uploads lie as long as they are needed."""
+        ...
+
+    @property
     def jobs(self) -> JobStore | None:
         """Where jobs are kept; None while they cannot be."""
         ...
@@ -86,7 +96,9 @@ def file_routes(files: Files) -> APIRouter:
     """Return the routes over ``files``."""
     routes = APIRouter(tags=["files"])
     _add_convert(routes, files)
+    _add_new_job(routes, files)
     _add_jobs(routes, files)
+    _add_job_ends(routes, files)
     return routes
 
 
@@ -106,34 +118,38 @@ def _add_convert(routes: APIRouter, files: Files) -> None:
         """
         _check_ready(files)
         async with AsyncExitStack() as stack:
-            upload = await stack.enter_async_context(receive_file(request, files.file_limits))
-            wish, voice, info = await read_wish(request, upload, files.voices, files.file_limits)
+            upload = await stack.enter_async_context(
+                receive_file(request, files.file_limits, files.scratch)
+            )
+            wanted, voice, info = await read_request(
+                request, upload, files.voices, files.file_limits
+            )
             if files.work.full:
                 raise _busy("as many files are being converted as may be")
             # The upload ends with its request, which is over before the response is.
-            kept = stack.enter_context(tempfile.TemporaryDirectory(prefix="fast-vc-"))
-            source = Path(kept) / "source"
+            kept = stack.enter_context(files.scratch.place())
+            source = kept / "source"
             shutil.move(upload.path, source)
             stream = files.work.stream(
                 source,
                 info,
                 voice,
-                pitch_shift=wish.pitch_shift,
-                file_format=wish.file_format,
+                pitch_shift=wanted.pitch_shift,
+                file_format=wanted.file_format,
             )
-            headers = file_headers(upload.filename, wish)
-            if wish.file_format == "wav":
+            headers = file_headers(upload.filename, wanted)
+            if wanted.file_format == "wav":
                 header = wav_header(info.sample_rate, 2 * info.frames)
                 headers["content-length"] = str(len(header) + 2 * info.frames)
             closing = stack.pop_all()
             return StreamingResponse(
                 _until_closed(stream, closing),
-                media_type=media_type(wish.file_format),
+                media_type=media_type(wanted.file_format),
                 headers=headers,
             )
 
 
-def _add_jobs(routes: APIRouter, files: Files) -> None:
+def _add_new_job(routes: APIRouter, files: Files) -> None:
     @routes.post(
         "/jobs",
         status_code=202,
@@ -146,15 +162,15 @@ def _add_jobs(routes: APIRouter, files: Files) -> None:
         _check_ready(files)
         store = _store(files)
         identity = caller_of(request).identity
-        async with receive_file(request, files.file_limits) as upload:
-            wish, _, info = await read_wish(request, upload, files.voices, files.file_limits)
+        async with receive_file(request, files.file_limits, files.scratch) as upload:
+            wanted, _, info = await read_request(request, upload, files.voices, files.file_limits)
             job = Job(
                 id=new_job_id(),
                 owner=None if identity is None else identity.name,
                 state="queued",
-                voice=wish.voice,
-                pitch_shift=wish.pitch_shift,
-                format=wish.file_format,
+                voice=wanted.voice,
+                pitch_shift=wanted.pitch_shift,
+                format=wanted.file_format,
                 filename=upload.filename,
                 duration_s=round(info.duration_s, 3),
                 sample_rate=info.sample_rate,
@@ -176,6 +192,8 @@ def _add_jobs(routes: APIRouter, files: Files) -> None:
         files.work.wake()
         return respond(202, _view(job, files), {"location": f"/jobs/{job.id}"})
 
+
+def _add_jobs(routes: APIRouter, files: Files) -> None:
     @routes.get(
         "/jobs",
         response_model=JobList,
@@ -199,6 +217,8 @@ def _add_jobs(routes: APIRouter, files: Files) -> None:
         """Tell how far a job is."""
         return respond(200, _view(await _find(request, job_id, files), files))
 
+
+def _add_job_ends(routes: APIRouter, files: Files) -> None:
     @routes.get(
         "/jobs/{job_id}/result",
         response_class=Response,
@@ -220,11 +240,11 @@ def _add_jobs(routes: APIRouter, files: Files) -> None:
                 got=f"state {job.state}",
                 hint="ask for GET /jobs/{id} until it is done",
             )
-        wish = Wish(job.voice, job.pitch_shift, job.format)
+        wanted = ConversionRequest(job.voice, job.pitch_shift, job.format)
         return FileResponse(
             _store(files).result(job),
             media_type=media_type(job.format),
-            headers=file_headers(job.filename, wish),
+            headers=file_headers(job.filename, wanted),
         )
 
     @routes.delete(
@@ -290,7 +310,7 @@ def _view(job: Job, files: Files) -> dict[str, Any]:
             for name in JobView.model_fields.keys() - {"voice"}
             if hasattr(job, name)
         },
-        voice=told(job.voice),
+        voice=to_json(job.voice),
         progress=round(progress, 4),
         expires_at=expires_at,
     ).model_dump()

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,8 @@ from typing import Any, Literal
 from loguru import logger
 
 from fast_vc_service.engine.files import FileFormat
+from fast_vc_service.process.lock import take_lock
+from fast_vc_service.protocol.voice_choice import VoiceChoice, from_text, to_text
 
 JobState = Literal["queued", "running", "done", "failed"]
 
@@ -58,7 +61,7 @@ class Job:
         id: 32 hexadecimal digits, not to be guessed.
         owner: Name of the key that made it, None on a service without keys.
         state: Where it is.
-        voice: Name of the voice.
+        voice: As asked for.
         pitch_shift: Semitones.
         format: Of the result.
         filename: What the client calls its file.
@@ -75,7 +78,7 @@ class Job:
     id: str
     owner: str | None
     state: JobState
-    voice: str
+    voice: VoiceChoice
     pitch_shift: float
     format: FileFormat
     filename: str
@@ -103,6 +106,7 @@ class JobStore:
     Raises:
         StoreTakenError: Another service uses the folder.
         OSError: It cannot be written.
+        sqlite3.Error: The same.
     """
 
     def __init__(self, folder: Path, max_waiting: int) -> None:
@@ -111,16 +115,20 @@ class JobStore:
         self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._claim = _claim(folder)
-        self._database = sqlite3.connect(folder / _DATABASE, check_same_thread=False)
-        self._database.row_factory = sqlite3.Row
-        with self._lock, self._database as database:
-            database.execute(_SCHEMA)
-            database.execute(f"PRAGMA user_version = {_VERSION}")
-            # Whoever was converting them is gone.
-            database.execute(
-                "UPDATE jobs SET state = 'queued', started_at = NULL WHERE state = 'running'"
-            )
-        self._sweep()
+        with ExitStack() as on_failure:
+            on_failure.callback(os.close, self._claim)
+            self._database = sqlite3.connect(folder / _DATABASE, check_same_thread=False)
+            on_failure.callback(self._database.close)
+            self._database.row_factory = sqlite3.Row
+            with self._lock, self._database as database:
+                database.execute(_SCHEMA)
+                database.execute(f"PRAGMA user_version = {_VERSION}")
+                # Whoever was converting them is gone.
+                database.execute(
+                    "UPDATE jobs SET state = 'queued', started_at = NULL WHERE state = 'running'"
+                )
+            self._sweep()
+            on_failure.pop_all()
 
     def close(self) -> None:
         """Let go of the folder; jobs that are running will be queued again by the next to come."""
@@ -151,7 +159,7 @@ class JobStore:
                 waiting = database.execute("SELECT COUNT(*) FROM jobs WHERE state = 'queued'")
                 if waiting.fetchone()[0] >= self._max_waiting:
                     raise QueueFullError(f"{self._max_waiting} jobs are waiting")
-                row = {**asdict(job), "error": None}
+                row = {**asdict(job), "voice": to_text(job.voice), "error": None}
                 database.execute(f"INSERT INTO jobs ({_COLUMNS}) VALUES ({_PLACES})", row)  # noqa: S608
         except BaseException:
             shutil.rmtree(place.parent, ignore_errors=True)
@@ -245,7 +253,8 @@ def new_job_id() -> str:
 def _job(row: sqlite3.Row) -> Job:
     content = dict(row)
     error = content.pop("error")
-    return Job(**content, error=None if error is None else json.loads(error))
+    voice = from_text(content.pop("voice"))
+    return Job(**content, voice=voice, error=None if error is None else json.loads(error))
 
 
 def _now() -> float:
@@ -254,14 +263,9 @@ def _now() -> float:
 
 def _claim(folder: Path) -> int:
     """Take the folder for this process; the lock ends with the file handle, or the process."""
-    import fcntl
-
-    handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
+        return take_lock(folder / ".lock")
+    except BlockingIOError as error:
         raise StoreTakenError(
             f"another service keeps its jobs in {folder}; give this one another data_dir"
         ) from error
-    return handle

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sqlite3
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import soundfile
 from loguru import logger
@@ -19,22 +21,35 @@ from loguru import logger
 from fast_vc_service.audio.files import AudioFileError, AudioInfo
 from fast_vc_service.contract import CannotBlendError, Converter, Voice
 from fast_vc_service.engine.files import FileFormat, convert_blocks, encode_blocks, write_blocks
-from fast_vc_service.server.jobs.store import Job, JobStore
-from fast_vc_service.server.problems import ProblemError, problem
-from fast_vc_service.server.refusals import no_blend, unreadable
-from fast_vc_service.sessions.errors import ErrorCode
+from fast_vc_service.engine.supervision import OnRestart, cancel_all, ignore_restart, supervise
+from fast_vc_service.process.disk import is_disk_error
+from fast_vc_service.protocol.codes import EdgeCode, ErrorCode
+from fast_vc_service.protocol.voice_choice import VoiceChoice
+from fast_vc_service.server.http.jobs.store import Job, JobStore
+from fast_vc_service.server.http.problems import ProblemError, problem
+from fast_vc_service.server.http.refusals import no_blend, unreadable
 
 NICENESS = 10
 UNREAD_S = 30.0
 """How long a client may read nothing of a result before its conversion is given up."""
 
+STOP_S = 2.0
+"""How long conversions have to end when the service does."""
+
+DISK_RETRY_S = 2.0
+"""How long jobs wait before a disk that could not be written is tried again."""
+
 _PIECES = 4
 
-FindVoice = Callable[[str, str | None], Voice]
+FindVoice = Callable[[VoiceChoice, str | None], Voice]
 
 
 class StoppedError(Exception):
     """A conversion is not wanted any more."""
+
+
+class ConversionError(Exception):
+    """A conversion has failed; the log says why."""
 
 
 class FileWork:
@@ -42,7 +57,7 @@ class FileWork:
 
     Args:
         build: Makes the converter (file geometry); called once, when first needed.
-        find_voice: Returns the voice of a name for an owner; raises as the catalogue does.
+        find_voice: Returns the voice of a choice for an owner; raises as the catalogue does.
         workers: Jobs converted at the same time, and as many direct conversions.
     """
 
@@ -55,6 +70,8 @@ class FileWork:
         self._of_jobs = self._threads("job")
         self._busy = 0
         self._stopping = threading.Event()
+        self._working: set[Future[None]] = set()
+        self._unended: list[str] = []
         self._running: dict[str, threading.Event] = {}
         self._progress: dict[str, float] = {}
         self._wake = asyncio.Event()
@@ -77,10 +94,10 @@ class FileWork:
     ) -> AsyncIterator[bytes]:
         """Yield the bytes of a converted file as they are made; stops when nobody reads them."""
         loop = asyncio.get_running_loop()
-        pieces: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue(_PIECES)
+        pieces: asyncio.Queue[bytes | None] = asyncio.Queue(_PIECES)
         stop = threading.Event()
 
-        def put(piece: bytes | BaseException | None) -> None:
+        def put(piece: bytes | None) -> None:
             handed = asyncio.run_coroutine_threadsafe(pieces.put(piece), loop)
             waited_s = 0.0
             while waited_s < UNREAD_S and not stop.is_set():
@@ -91,7 +108,7 @@ class FileWork:
             handed.cancel()
             raise StoppedError
 
-        def work() -> None:
+        def convert() -> None:
             try:
                 blocks = convert_blocks(self._converter, voice, source, info, pitch_shift)
                 for piece in encode_blocks(blocks, info=info, file_format=file_format):
@@ -101,26 +118,48 @@ class FileWork:
                         put(piece)
                 put(None)
             except StoppedError:
-                pass
-            except Exception as error:
+                # Whoever still reads is told that no more comes.
+                raise
+            except BaseException as error:
+                if stop.is_set():  # nobody reads any more, and the upload is gone with its request
+                    raise StoppedError from error
                 logger.exception("a file could not be converted")
-                with contextlib.suppress(StoppedError):
-                    put(error)
+                raise ConversionError from error
 
-        def done(_working: asyncio.Future[None]) -> None:
-            self._busy -= 1
-
+        working = self._begin(self._direct, convert)
         self._busy += 1
-        working = loop.run_in_executor(self._direct, work)
-        working.add_done_callback(done)
+        working.add_done_callback(lambda _working: self._direct_ended())
+        getting = asyncio.ensure_future(pieces.get())
         try:
-            while (piece := await pieces.get()) is not None:
-                if isinstance(piece, BaseException):
-                    # The head of the response is gone: only cutting it short tells of this.
-                    raise piece
+            while True:
+                either: set[asyncio.Future[Any]] = {getting, working}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                if not getting.done() and pieces.empty():
+                    # The head of the response is gone: only cutting it short tells of an error.
+                    working.result()
+                    raise ConversionError
+                piece = await getting
+                if piece is None:
+                    return
+                getting = asyncio.ensure_future(pieces.get())
                 yield piece
         finally:
             stop.set()
+            getting.cancel()
+
+    def _direct_ended(self) -> None:
+        self._busy -= 1
+
+    def _begin(
+        self, threads: ThreadPoolExecutor, convert: Callable[[], None]
+    ) -> asyncio.Future[None]:
+        """Have a conversion run in a thread; its error is its reader's, if there is one."""
+        running = threads.submit(convert)
+        self._working.add(running)
+        running.add_done_callback(self._working.discard)
+        working = asyncio.wrap_future(running)
+        working.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        return working
 
     # -------------------------------------------------------------------- jobs
 
@@ -139,35 +178,66 @@ class FileWork:
             running.set()
         return running is not None
 
-    async def run_jobs(self, store: JobStore) -> None:
-        """Convert what waits in ``store``, for ever; cancelled, jobs go back to waiting."""
-        workers = [asyncio.create_task(self._work_jobs(store)) for _ in range(self.workers)]
+    async def run_jobs(self, store: JobStore, on_restart: OnRestart = ignore_restart) -> None:
+        """Convert what waits in ``store``, for ever; cancelled, jobs go back to waiting.
+
+        Args:
+            store: The jobs.
+            on_restart: Told of every worker that has failed and is started again.
+        """
+        workers = [
+            asyncio.create_task(
+                supervise("job-worker", lambda: self._work_jobs(store), on_restart=on_restart),
+                name="job-worker",
+            )
+            for _ in range(self.workers)
+        ]
         try:
             await asyncio.gather(*workers)
         finally:
-            self._stopping.set()
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+            await cancel_all(workers)
 
     async def _work_jobs(self, store: JobStore) -> None:
-        loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
-            self._wake.clear()
-            job = await asyncio.to_thread(store.take)
-            if job is None:
-                await self._wake.wait()
-                continue
-            stop = self._running[job.id] = threading.Event()
-            working = loop.run_in_executor(self._of_jobs, self._convert, store, job, stop)
+            try:
+                await self._work_next(store)
+            except (OSError, sqlite3.Error) as error:
+                if not is_disk_error(error):
+                    raise
+                logger.warning("jobs wait until the disk can be written: {}", error)
+                await asyncio.sleep(DISK_RETRY_S)
+
+    async def _work_next(self, store: JobStore) -> None:
+        while self._unended:
+            # The store could not even take the end of it, when its worker failed.
+            await asyncio.to_thread(store.put_back, self._unended[-1])
+            self._unended.pop()
+        self._wake.clear()
+        job = await asyncio.to_thread(store.take)
+        if job is None:
+            await self._wake.wait()
+        else:
+            await self._work_job(store, job)
+
+    async def _work_job(self, store: JobStore, job: Job) -> None:
+        stop = self._running[job.id] = threading.Event()
+        try:
+            working = self._begin(self._of_jobs, partial(self._convert, store, job, stop))
             try:
                 await asyncio.shield(working)
             except asyncio.CancelledError:
-                await asyncio.wait({working})
+                # A worker is cancelled when the service ends, and not before.
+                self.halt()
+                await asyncio.wait({working}, timeout=STOP_S)
                 raise
-            finally:
-                self._running.pop(job.id, None)
-                self._progress.pop(job.id, None)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            self._unended.append(job.id)
+            raise
+        finally:
+            self._running.pop(job.id, None)
+            self._progress.pop(job.id, None)
 
     def _convert(self, store: JobStore, job: Job, stop: threading.Event) -> None:
         started = time.monotonic()
@@ -200,16 +270,25 @@ class FileWork:
                 store.remove_files(job.id)
             else:
                 store.put_back(job.id)
-        except Exception as error:  # a job ends with its error, the worker goes on
-            if not isinstance(error, AudioFileError | LookupError | CannotBlendError):
+        except BaseException as error:  # a job ends with its error, the worker goes on
+            if is_disk_error(error):
+                logger.warning("job {} failed, since its result cannot be kept: {}", job.id, error)
+            elif not isinstance(error, AudioFileError | LookupError | CannotBlendError):
                 logger.exception("job {} failed", job.id)
             store.finish(job.id, _told(error))
 
-    def stop(self) -> None:
-        """End all conversions after the block that is being made."""
+    def halt(self) -> None:
+        """Have all conversions end after the block that is being made; no other begins."""
         self._stopping.set()
-        self._direct.shutdown(wait=True, cancel_futures=True)
-        self._of_jobs.shutdown(wait=True, cancel_futures=True)
+
+    def stop(self, seconds: float = STOP_S) -> None:
+        """End all conversions; those whose block takes longer than ``seconds`` are left alone."""
+        self.halt()
+        for threads in (self._direct, self._of_jobs):
+            threads.shutdown(wait=False, cancel_futures=True)
+        left = wait(list(self._working), timeout=seconds).not_done
+        if left:
+            logger.warning("{} conversions did not end within {:g} s", len(left), seconds)
 
     @property
     def _converter(self) -> Converter:
@@ -224,7 +303,13 @@ class FileWork:
         return ThreadPoolExecutor(self.workers, name, initializer=_yield_to_sessions)
 
 
-def _told(error: Exception) -> dict[str, object]:
+def _told(error: BaseException) -> dict[str, object]:
+    if is_disk_error(error):
+        return problem(
+            EdgeCode.NO_SPACE,
+            "the service cannot write the result to its disk",
+            hint="its operator has to make room; then send the file again",
+        )
     if isinstance(error, AudioFileError | soundfile.SoundFileError):
         return unreadable(AudioFileError("the file cannot be decoded: it is damaged")).body
     if isinstance(error, LookupError):
@@ -242,6 +327,7 @@ def _told(error: Exception) -> dict[str, object]:
 
 def _yield_to_sessions() -> None:
     """Give this thread a lower priority; on Linux each has its own."""
+    # Whatever goes wrong here must not break the pool.
     if sys.platform == "linux":
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(Exception):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -5,13 +5,26 @@ Source: the WebSocket protocol page, ``docs/api_docs/websocket-api-doc.md``.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
-from fast_vc_service.server.protocols.fields import JsonObject
+from fast_vc_service.protocol.codes import WarningCode
+from fast_vc_service.protocol.json_text import JsonObject
+from fast_vc_service.protocol.messages import End, Marker, Notice, Update
+from fast_vc_service.protocol.opening import Ready, Start
+from fast_vc_service.protocol.wire import Message
 from fast_vc_service.sessions.errors import SessionError
-from fast_vc_service.sessions.events import ControlEvent, Notice, Ready, Start
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A text message that changes nothing but must be answered with a warning."""
+
+    code: WarningCode
+    message: str
+
+
+ControlEvent = Marker | Update | End | Refused
 
 
 class Dialect(Protocol):
@@ -19,11 +32,11 @@ class Dialect(Protocol):
 
     Attributes:
         name: Its name, for logs.
-        session_id_field: The field of the first message that names the session.
+        opening: Its first message.
     """
 
     name: str
-    session_id_field: str
+    opening: Message
 
     def start(self, message: JsonObject) -> Start:
         """Read the first message.
@@ -48,8 +61,3 @@ class Dialect(Protocol):
     def error(self, error: SessionError, session_id: str | None) -> str:
         """Return the message that ends the session, before the close."""
         ...
-
-
-def dump(message: Mapping[str, Any]) -> str:
-    """Return ``message`` as JSON, ASCII only, so that no text whatever can break the frame."""
-    return json.dumps(message, allow_nan=False)

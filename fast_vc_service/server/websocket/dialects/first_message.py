@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from fast_vc_service.server.protocols.dialect import Dialect
-from fast_vc_service.server.protocols.fields import Fields, JsonObject, MessageError, load_object
-from fast_vc_service.server.protocols.simple import SIMPLE
-from fast_vc_service.server.protocols.standard import STANDARD, key_in
-from fast_vc_service.sessions.errors import ErrorCode, SessionError
-from fast_vc_service.sessions.events import Start
+from fast_vc_service.protocol.codes import ErrorCode
+from fast_vc_service.protocol.json_text import (
+    JsonObject,
+    MessageError,
+    load_object,
+    refuse_repeated,
+)
+from fast_vc_service.protocol.opening import Start
+from fast_vc_service.protocol.values import NAME
+from fast_vc_service.server.websocket.dialects.dialect import Dialect
+from fast_vc_service.server.websocket.dialects.simple import SIMPLE
+from fast_vc_service.server.websocket.dialects.standard import STANDARD
+from fast_vc_service.sessions.errors import SessionError
 
 
 class FirstMessageError(SessionError):
@@ -50,9 +57,10 @@ def parse_first(message: str | bytes) -> tuple[Dialect, Start]:
 def presented_key(message: str | bytes) -> str | None:
     """Return the API key in a first message, however wrong the rest of it is."""
     try:
-        return key_in(_load(message))
+        value = _load(message).get("api_key")
     except MessageError:
         return None
+    return value if isinstance(value, str) else None
 
 
 def _load(message: str | bytes) -> JsonObject:
@@ -67,7 +75,11 @@ def _load(message: str | bytes) -> JsonObject:
 
 
 def _session_id(dialect: Dialect, message: JsonObject) -> str | None:
+    """Return what the client calls its session, if that can be read."""
+    named = {member.name: name for name, member in dialect.opening.members()}
+    value = message.get(named["session_id"])
     try:
-        return Fields(message).text(dialect.session_id_field)
+        refuse_repeated(message)
+        return None if value is None else NAME.read("session_id", value, {})
     except MessageError:
         return None

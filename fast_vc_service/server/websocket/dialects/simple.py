@@ -2,54 +2,39 @@
 
 from __future__ import annotations
 
-from fast_vc_service.server.protocols.dialect import dump
-from fast_vc_service.server.protocols.fields import (
-    Fields,
+from fast_vc_service.protocol import wire
+from fast_vc_service.protocol.codes import WarningCode
+from fast_vc_service.protocol.json_text import (
     JsonObject,
     MessageError,
     load_object,
+    refuse_repeated,
     sentence,
     shown,
 )
-from fast_vc_service.server.protocols.standard import bit_depth, frame_duration_ms, key_in
-from fast_vc_service.sessions.errors import SessionError, WarningCode
-from fast_vc_service.sessions.events import (
-    Complete,
-    ControlEvent,
-    End,
-    Notice,
-    Ready,
-    Refused,
-    Start,
-)
+from fast_vc_service.protocol.messages import Complete, End, Notice, SimpleCompleted, SimpleFailed
+from fast_vc_service.protocol.opening import Ready, Start
+from fast_vc_service.server.websocket.dialects.dialect import ControlEvent, Refused
+from fast_vc_service.sessions.errors import SessionError
 
 
 class SimpleDialect:
-    """Implements :class:`~fast_vc_service.server.protocols.dialect.Dialect`."""
+    """Implements :class:`~fast_vc_service.server.websocket.dialects.dialect.Dialect`."""
 
     name = "simple"
-    session_id_field = "stream_id"
+    opening = wire.SIMPLE_START
 
     def start(self, message: JsonObject) -> Start:
         """See :class:`Dialect`."""
-        fields = Fields(message)
-        encoding = fields.encoding("encoding")
-        return Start(
-            session_id=fields.text("stream_id"),
-            api_key=key_in(message),
-            sample_rate=fields.rate_hz("sample_rate", encoding),
-            bit_depth=bit_depth(fields, "sample_bit"),
-            encoding=encoding,
-            opus_frame_duration=frame_duration_ms(fields),
-            sample_rate_out=fields.rate_hz("sample_rate_out", "PCM"),
-            voice=fields.voice(),
-        )
+        refuse_repeated(message)
+        start: Start = wire.read(wire.SIMPLE_START, message)
+        return start
 
     def parse(self, text: str) -> ControlEvent:
         """See :class:`Dialect`."""
         try:
             message = load_object(text)
-            Fields(message)
+            refuse_repeated(message)
         except MessageError as error:
             return Refused(WarningCode.UNKNOWN_MESSAGE, str(error))
         signal = message.get("signal")
@@ -62,7 +47,9 @@ class SimpleDialect:
 
     def notice(self, notice: Notice) -> str | None:
         """See :class:`Dialect`; all but the end is kept from these clients."""
-        return dump({"signal": "completed"}) if isinstance(notice, Complete) else None
+        if not isinstance(notice, Complete):
+            return None
+        return wire.to_text(SimpleCompleted(notice.source_f0_hz))
 
     def error(self, error: SessionError, session_id: str | None) -> str:
         """See :class:`Dialect`; what the standard dialect tells as details is in the text here."""
@@ -70,13 +57,8 @@ class SimpleDialect:
         available = error.extra.get("available")
         if isinstance(available, list):
             expected = f"one of {', '.join(map(str, available))}"
-        return dump(
-            {
-                "status": "failed",
-                "stream_id": session_id,
-                "error_msg": sentence(error.message, expected, error.got, error.hint),
-            }
-        )
+        text = sentence(error.message, expected, error.got, error.hint)
+        return wire.to_text(SimpleFailed(session_id, text))
 
 
 SIMPLE = SimpleDialect()

@@ -1,0 +1,1 @@
+"""The process: its info file, home folder, log, certificate and version."""

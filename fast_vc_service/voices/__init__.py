@@ -1,0 +1,1 @@
+"""Voices: clips in folders, uploads, and the catalogue over both."""
