@@ -18,4 +18,6 @@ def half_precision(device: torch.device) -> AbstractContextManager[object]:
 
 
 def _cpu_multiplies_bfloat16() -> bool:
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    # oneDNN's own answer also counts CPUs on which it converts to float32 and back.
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
