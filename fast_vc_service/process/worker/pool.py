@@ -151,7 +151,8 @@ class WorkerPool:
                     "{}: no result, the {} worker is replaced: {}", work.what, self._name, error
                 )
                 self._on_failure(error.failure)
-            order.future.set_exception(_closing() if self._closed.is_set() else error)
+            wanted = not order.stopped()
+            order.future.set_exception(_closing() if wanted and self._closed.is_set() else error)
             return None
         except BaseException as error:
             order.future.set_exception(error)
