@@ -3,10 +3,10 @@
     python -m benchmarks.hostile --engine nano
 
 Every kind of :mod:`benchmarks.attacks` at every stage, with 1, 10 and 100 connections from a
-process at nice 19. Lateness of an output message is its arrival minus the time at which its audio
-was due on the sender's clock; what counts is the largest in the row minus the largest in a control
-row just before, without attack. Memory is the PSS of the server, at 10 Hz during the attack and
-for a while after.
+process at nice 19; kinds that need TLS against a service that speaks it. Lateness of an output
+message is its arrival minus the time at which its audio was due on the sender's clock; what counts
+is the largest in the row minus the largest in a control row just before, without attack. Memory is
+the PSS of the server, at 10 Hz during the attack and for a while after.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
+import ssl
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,7 +28,7 @@ import typer
 import uvloop
 
 from benchmarks import tables
-from benchmarks.attacks import KINDS, UPGRADE, Attack, Stage, frame, text
+from benchmarks.attacks import KINDS, UPGRADE, Attack, Stage, anyones_certificate, frame, text
 from benchmarks.raw_sessions import frames
 from benchmarks.results import RESULTS, save
 from benchmarks.service import running_service
@@ -44,6 +45,9 @@ HEALTH_S = 0.1
 MEMORY_S = 0.1
 TOGETHER = ("pings", "empty fragments", "half a request", "/metrics", "wrong keys")
 GOAL_MS, GOAL_MB = 50.0, 64.0
+
+Attacks = Sequence[tuple[str, Stage]]
+"""Kinds that attack at the same time, and how far each goes before."""
 
 
 @dataclass
@@ -88,9 +92,11 @@ class Row:
         )
 
 
-async def live_session(port: int, seconds: float, watched: Watched) -> None:
+async def live_session(
+    port: int, tls: ssl.SSLContext | None, seconds: float, watched: Watched
+) -> None:
     """Speak for ``seconds`` in real time and note when each output message comes."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
     writer.write(UPGRADE)
     await reader.readuntil(b"\r\n\r\n")
     writer.write(text(type="config", api_key=KEY))
@@ -126,14 +132,16 @@ async def live_session(port: int, seconds: float, watched: Watched) -> None:
     writer.close()
 
 
-async def watch_health(port: int, until_s: float, watched: Watched) -> None:
+async def watch_health(
+    port: int, tls: ssl.SSLContext | None, until_s: float, watched: Watched
+) -> None:
     """Ask for ``/health`` on a new connection again and again."""
     while time.monotonic() < until_s:
         began = time.monotonic()
         took_ms = float("inf")
         with contextlib.suppress(OSError, TimeoutError, EOFError):
             async with asyncio.timeout(PATIENCE_S):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
                 writer.write(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
                 if b" 200 " in await reader.readline():
                     took_ms = 1e3 * (time.monotonic() - began)
@@ -150,13 +158,13 @@ async def watch_memory(pid: int, until_s: float, watched: Watched) -> None:
         await asyncio.sleep(MEMORY_S)
 
 
-async def watch(port: int, pid: int, seconds: float) -> Watched:
+async def watch(port: int, tls: ssl.SSLContext | None, pid: int, seconds: float) -> Watched:
     """Look at the service for ``seconds``."""
     watched = Watched()
     until_s = time.monotonic() + seconds
     await asyncio.gather(
-        live_session(port, seconds, watched),
-        watch_health(port, until_s, watched),
+        live_session(port, tls, seconds, watched),
+        watch_health(port, tls, until_s, watched),
         watch_memory(pid, until_s, watched),
     )
     return watched
@@ -171,19 +179,21 @@ class Bench:
     pid: int
     seconds: float
     after_s: float
+    tls: bool = False
 
-    def row(self, kinds: Sequence[str], stage: Stage, connections: int) -> Row:
+    def row(self, attacks: Attacks, connections: int) -> Row:
         """Measure a control, then an attack, then the time after it."""
-        control = uvloop.run(watch(self.port, self.pid, self.seconds))
+        tls = anyones_certificate() if self.tls else None
+        control = uvloop.run(watch(self.port, tls, self.pid, self.seconds))
         spawn = multiprocessing.get_context("spawn")
-        share = max(1, connections // len(kinds))
+        share = max(1, connections // len(attacks))
         attackers = [
             spawn.Process(target=Attack(self.port, kind, stage, share, KEY, self.seconds + 2).run)
-            for kind in kinds
+            for kind, stage in attacks
         ]
         for attacker in attackers:
             attacker.start()
-        attacked = uvloop.run(watch(self.port, self.pid, self.seconds + 2))
+        attacked = uvloop.run(watch(self.port, tls, self.pid, self.seconds + 2))
         for attacker in attackers:
             attacker.join()
         after = Watched()
@@ -193,8 +203,8 @@ class Bench:
         before_mb = max(control.memory_mb)
         return Row(
             self.engine,
-            " + ".join(kinds),
-            stage,
+            " + ".join(kind for kind, _ in attacks),
+            " + ".join(dict.fromkeys(stage for _, stage in attacks)),
             connections,
             added_late_ms=max(attacked.late_ms) - max(control.late_ms),
             health_ms=max(attacked.health_ms),
@@ -204,15 +214,25 @@ class Bench:
         )
 
 
-def rows(only: str, most: int) -> Iterator[tuple[Sequence[str], Stage, int]]:
-    """Return kinds, stage and connections of each row."""
+def rows(only: str, most: int, *, tls: bool) -> Iterator[tuple[Attacks, int]]:
+    """Return attacks and connections of each row, of kinds with or without TLS."""
     counts = [count for count in CONNECTIONS if count <= most]
     for name, kind in KINDS.items():
-        if only in name and not kind.tls:
+        if only in name and kind.tls == tls:
             for stage in kind.stages:
-                yield from ((([name]), stage, count) for count in counts)
-    if not only:
-        yield from ((TOGETHER, "socket", count) for count in counts if count >= len(TOGETHER))
+                yield from (([(name, stage)], count) for count in counts)
+    if not only and not tls:
+        # Each as far as it has to go before it can attack.
+        together = [(name, KINDS[name].stages[0]) for name in TOGETHER]
+        yield from ((together, count) for count in counts if count >= len(together))
+
+
+def measure(bench: Bench, only: str, most: int) -> Iterator[Row]:
+    """Measure all rows, and say each as soon as it is known."""
+    for attacks, count in rows(only, most, tls=bench.tls):
+        row = bench.row(attacks, count)
+        typer.echo(f"{'ok ' if row.good else 'BAD'} {tables.hostile_row(asdict(row))}")
+        yield row
 
 
 @app.command()
@@ -230,13 +250,14 @@ def main(
     measured: list[Row] = []
     keys = json.dumps([{"name": "benchmark", "key": KEY}])
     for name in engine or ["passthrough", "nano"]:
-        with running_service(name, max_sessions=128, api_keys=keys) as server:
-            port = urlsplit(server.url).port or 0
-            bench = Bench(name, port, server.pid, seconds, after_s)
-            for kinds, stage, count in rows(only, most):
-                row = bench.row(kinds, stage, count)
-                measured.append(row)
-                typer.echo(f"{'ok ' if row.good else 'BAD'} {tables.hostile_row(asdict(row))}")
+        for tls in (False, True):
+            if not any(rows(only, most, tls=tls)):
+                continue
+            own = {"tls_self_signed": "true"} if tls else {}
+            with running_service(name, max_sessions=128, api_keys=keys, **own) as server:
+                port = urlsplit(server.url).port or 0
+                bench = Bench(name, port, server.pid, seconds, after_s, tls)
+                measured += measure(bench, only, most)
     if as_json:
         path = save("hostile", output, rows=[asdict(row) for row in measured])
         typer.echo(tables.of_result(path))

@@ -6,6 +6,7 @@ import http.client
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -63,15 +64,28 @@ def running_service(engine: str, **settings: object) -> Iterator[Server]:
         port = free_port()
         command = [sys.executable, "-m", "fast_vc_service", "serve"]
         command += ["--engine", engine, "--port", str(port)]
-        with running(command, environment, port, "/health/ready") as pid:
-            yield Server(f"ws://127.0.0.1:{port}/ws", pid)
+        tls = bool(settings.get("tls_self_signed"))
+        with running(command, environment, port, "/health/ready", tls=tls) as pid:
+            yield Server(f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/ws", pid)
 
 
 @contextmanager
 def running(
-    command: Sequence[str], environment: Mapping[str, str], port: int, ready_path: str
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    port: int,
+    ready_path: str,
+    *,
+    tls: bool = False,
 ) -> Iterator[int]:
     """Run a server process until the block ends; yields its pid once ``ready_path`` answers 200.
+
+    Args:
+        command: Starts it.
+        environment: Beside the present one.
+        port: That it listens on.
+        ready_path: Of HTTP.
+        tls: Whether it speaks TLS.
 
     Raises:
         RuntimeError: It ended or stayed silent; the message holds the end of its output.
@@ -86,7 +100,7 @@ def running(
             stderr=subprocess.STDOUT,
         )
         try:
-            if not _answers(port, ready_path, process):
+            if not _answers(port, ready_path, process, tls=tls):
                 log.seek(0)
                 output = log.read()[-2000:].decode(errors="replace")
                 raise RuntimeError(f"expected a server on port {port}, got:\n{output}")
@@ -107,10 +121,18 @@ def free_port() -> int:
         return port
 
 
-def _answers(port: int, path: str, process: subprocess.Popen[bytes]) -> bool:
+def _connection(port: int, *, tls: bool) -> http.client.HTTPConnection:
+    if not tls:
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return http.client.HTTPSConnection("127.0.0.1", port, timeout=2, context=context)
+
+
+def _answers(port: int, path: str, process: subprocess.Popen[bytes], *, tls: bool) -> bool:
     deadline = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        connection = _connection(port, tls=tls)
         try:
             connection.request("GET", path)
             if connection.getresponse().status == http.client.OK:

@@ -271,6 +271,24 @@ def _hostile(result: dict[str, Any]) -> str:
     return "\n".join([head, *map(hostile_row, result["rows"])]) + "\n"
 
 
+def _beside(result: dict[str, Any]) -> str:
+    rows = [
+        (
+            name,
+            f"{result['p99_ms'][name]:.1f}",
+            *(
+                f"{max(level['latency_ms'][part] for level in levels):.1f}"
+                for part in ("p95", "p99")
+            ),
+            f"{sum(level['silenced_ms'] for level in levels):.0f}",
+        )
+        for name, levels in result["levels"].items()
+    ]
+    titles = ("live sessions", "p99 ms, median", "worst p95 ms", "worst p99 ms", "silenced ms")
+    ratio = f"beside others p99 is {result['ratio']:.2f} times alone"
+    return f"{_markdown(titles, rows)}\n{result['sessions']} sessions; {ratio}.\n"
+
+
 def _onset(result: dict[str, Any]) -> str:
     ways = {"live": "live, unknown", "known": "live, known", "file": "file"}
     rows = [
@@ -290,6 +308,7 @@ def _onset(result: dict[str, Any]) -> str:
 
 _TABLES = {
     "hostile": _hostile,
+    "beside": _beside,
     "onset": _onset,
     "rtf": _rtf,
     "runtimes": _runtimes,

@@ -36,6 +36,7 @@ from fast_vc_service.protocol.codes import EdgeCode
 from fast_vc_service.protocol.service_state import ServiceState
 from fast_vc_service.server.auth import KeyEntry, KeyRing
 from fast_vc_service.server.http.application import create_http_app
+from fast_vc_service.server.http.jobs.decoding import FileDecoder
 from fast_vc_service.server.http.jobs.keeping import FileJobs
 from fast_vc_service.server.http.jobs.models import FileLimits
 from fast_vc_service.server.http.jobs.work import FileWork
@@ -50,11 +51,13 @@ from fast_vc_service.server.service import EdgeLimits, Recording, Service
 from fast_vc_service.server.sockets.descriptors import places_for
 from fast_vc_service.server.sockets.places import Places
 from fast_vc_service.server.websocket.connection import WebSocketEndpoint
+from fast_vc_service.server.workers import Workers
 from fast_vc_service.sessions.pacing import SessionLimits
 from fast_vc_service.sessions.recorder import SHARED_WRITER, prune
 from fast_vc_service.sessions.report import PerformanceReport
 from fast_vc_service.settings import Settings
-from fast_vc_service.voices.catalogue import build_catalogue
+from fast_vc_service.voices.catalogue import VoiceCatalogue, build_catalogue
+from fast_vc_service.voices.making import MakerElsewhere, Recipe
 
 WEBSOCKET_PATHS = ("/ws", "/")
 PRUNE_INTERVAL_S = 3600.0
@@ -81,25 +84,8 @@ def build_service(
     observer = Measurements(metrics, report)
     SHARED_WRITER.on_restart = observer.task_restarted
     engine = engine_of(settings, on_step=observer.step, on_restart=observer.task_restarted)
-    voices = build_catalogue(
-        engine.converter,
-        voices_dir=settings.voices_dir,
-        default_voice=settings.default_voice,
-        cache_dir=settings.models_dir / "voices",
-        data_dir=settings.data_dir,
-        # The check takes networks, which a service that needs no torch does not load for it.
-        checks_clips=family_of(settings.engine).on_torch,
-        max_voices=settings.max_voices,
-    )
-
-    def file_converter() -> Converter:
-        return build_converter(
-            settings.engine,
-            device=settings.device,
-            geometry="file",
-            options=options_of(settings),
-        )
-
+    workers = Workers.watched(observer.worker_failed)
+    voices = _catalogue(settings, engine.converter, workers)
     service = Service(
         engine=engine,
         voices=voices,
@@ -115,14 +101,7 @@ def build_service(
         session_limits=SessionLimits(settings.max_buffered_ms, settings.late_ms),
         recording=Recording(settings.record, settings.outputs_dir),
         observer=observer,
-        files=FileJobs(
-            FileWork(file_converter, voices.get, settings.file_workers),
-            ScratchFolder(settings.temp_dir / UPLOADS),
-            FileLimits(
-                max_file_bytes=settings.max_file_mb * 1_000_000, max_file_s=settings.max_file_s
-            ),
-            settings.job_retention_h * 3600.0,
-        ),
+        files=_file_jobs(settings, voices, workers),
         clip_limits=ClipLimits(
             max_clip_bytes=settings.max_clip_mb * 1_000_000, max_clip_s=settings.max_clip_s
         ),
@@ -130,6 +109,43 @@ def build_service(
     )
     metrics.watch(service, engine.converter.block / SAMPLE_RATE_IN)
     return service
+
+
+def _catalogue(settings: Settings, converter: Converter, workers: Workers) -> VoiceCatalogue:
+    return build_catalogue(
+        converter,
+        voices_dir=settings.voices_dir,
+        default_voice=settings.default_voice,
+        cache_dir=settings.models_dir / "voices",
+        data_dir=settings.data_dir,
+        # The check takes networks, which a service that needs no torch does not load for it.
+        checks_clips=family_of(settings.engine).on_torch,
+        max_voices=settings.max_voices,
+        maker=MakerElsewhere(
+            workers.voices, Recipe(settings.engine, options_of(settings), converter.family)
+        ),
+    )
+
+
+def _file_jobs(settings: Settings, voices: VoiceCatalogue, workers: Workers) -> FileJobs:
+    def file_converter() -> Converter:
+        return build_converter(
+            settings.engine,
+            device=settings.device,
+            geometry="file",
+            options=options_of(settings),
+        )
+
+    scratch = ScratchFolder(settings.temp_dir / UPLOADS)
+    decoder = FileDecoder(workers.files, scratch)
+    return FileJobs(
+        FileWork(file_converter, voices.get, decoder, settings.file_workers),
+        decoder,
+        scratch,
+        FileLimits(max_file_bytes=settings.max_file_mb * 1_000_000, max_file_s=settings.max_file_s),
+        settings.job_retention_h * 3600.0,
+        close_workers=workers.close,
+    )
 
 
 def _edge_limits(settings: Settings) -> EdgeLimits:
@@ -175,6 +191,7 @@ def create_app(service: Service, settings: Settings) -> ASGIApp:
         finally:
             await cancel_all(tasks)
             await asyncio.to_thread(service.work.stop)
+            await asyncio.to_thread(service.files.close_workers)
             await asyncio.to_thread(service.scratch.close)
 
     http = with_headers(create_http_app(service, lifespan=lifespan))

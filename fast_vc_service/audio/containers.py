@@ -6,6 +6,7 @@ phones and browsers record is read through PyAV where that is installed.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
 import struct
@@ -25,6 +26,7 @@ UNKNOWN_FRAMES = 1 << 62
 _ID3_BYTES = 10
 _CHUNK_BYTES = 8
 _MEDIA = "m4a, mp4, aac or webm"
+_FFMPEG_FORMATS = {b"ftyp": "mov", b"\x1a\x45\xdf\xa3": "matroska"}
 
 
 class Source(Protocol):
@@ -53,8 +55,19 @@ def id3_bytes(head: bytes) -> int:
 
 def is_media(head: bytes) -> bool:
     """Tell by a file's first 12 bytes whether it is one of phones and browsers."""
-    adts = len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
-    return head[4:8] == b"ftyp" or head[:4] == b"\x1a\x45\xdf\xa3" or adts
+    return _ffmpeg_format(head) is not None
+
+
+def _ffmpeg_format(head: bytes) -> str | None:
+    """What FFmpeg calls the kind of a file by its first 12 bytes; None for other files."""
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
+        return "aac"
+    return _FFMPEG_FORMATS.get(head[4:8]) or _FFMPEG_FORMATS.get(head[:4])
+
+
+def reads_media() -> bool:
+    """Tell whether files of phones and browsers can be read."""
+    return importlib.util.find_spec("av") is not None
 
 
 @contextmanager
@@ -68,9 +81,9 @@ def opened(path: Path) -> Iterator[Source]:
     """
     with path.open("rb") as raw:
         head = raw.read(12)
-        if is_media(head):
+        if (form := _ffmpeg_format(head)) is not None:
             try:
-                found = _Media(path)
+                found = _Media(path, form)
             except UnicodeEncodeError as error:
                 raise soundfile.SoundFileRuntimeError(
                     f"{path}: its name is no UTF-8; rename it"
@@ -180,11 +193,11 @@ class _Plain:
 
 
 class _Media:
-    """A file that PyAV decodes."""
+    """A file that PyAV decodes: as what it begins like, whatever FFmpeg would take it for."""
 
     format, subtype, frames = "MEDIA", "", UNKNOWN_FRAMES
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, form: str) -> None:
         try:
             import av
         except ModuleNotFoundError:
@@ -193,7 +206,10 @@ class _Media:
                 f"convert the file first: ffmpeg -i {path.name} {path.stem}.wav"
             ) from None
         try:
-            self._container = av.open(str(path))
+            # Some formats name other files or addresses, which nobody here asked for.
+            self._container = av.open(
+                str(path), format=form, container_options={"protocol_whitelist": "file"}
+            )
         except av.error.FFmpegError as error:
             raise soundfile.SoundFileRuntimeError(f"{path}: {error}") from error
         if not self._container.streams.audio:
@@ -220,6 +236,8 @@ class _Media:
             for frame in self._container.decode(stream):
                 for planar in self._resampler.resample(frame):
                     yield np.asarray(planar.to_ndarray().T, np.float32)
+        except MemoryError:
+            raise
         except fault:
             return  # cut off: what came before is what there is
 

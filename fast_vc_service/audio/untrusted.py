@@ -12,21 +12,35 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from fast_vc_service.audio.containers import UNKNOWN_FRAMES, id3_bytes, opened
-from fast_vc_service.audio.files import AudioFileError, AudioInfo, audio_info, iter_audio
+from fast_vc_service.audio.containers import (
+    UNKNOWN_FRAMES,
+    id3_bytes,
+    is_media,
+    opened,
+    reads_media,
+)
+from fast_vc_service.audio.files import (
+    AudioFileError,
+    AudioInfo,
+    audio_info,
+    iter_audio,
+    telling_why,
+)
 from fast_vc_service.contract import FloatArray
-
-KINDS = "WAV, FLAC, OGG or MP3"
 
 RATES_HZ = (8_000, 192_000)
 MAX_CHANNELS = 8
+
+MEDIA = "M4A, MP4, AAC or WebM"
 
 _FORMATS = {
     "WAV": {"WAV", "WAVEX", "RF64"},
     "FLAC": {"FLAC"},
     "OGG": {"OGG"},
     "MP3": {"MP3", "MPEG"},
+    MEDIA: {"MEDIA"},
 }
+_DECODED_FORMAT = "RF64"  # WAV of any length
 _HEAD_BYTES = 12
 
 
@@ -34,8 +48,13 @@ class TooLongError(AudioFileError):
     """A file holds more than it may."""
 
 
+def kinds() -> str:
+    """Return the kinds of files that are opened here, as a client is told them."""
+    return f"WAV, FLAC, OGG, MP3, {MEDIA}" if reads_media() else "WAV, FLAC, OGG or MP3"
+
+
 def sniff(head: bytes, behind: bytes = b"") -> str | None:
-    """Return which of :data:`KINDS` a file is by its first 12 bytes, None for anything else.
+    """Return of which kind a file is by its first 12 bytes, None for anything else.
 
     Args:
         head: The bytes.
@@ -49,6 +68,8 @@ def sniff(head: bytes, behind: bytes = b"") -> str | None:
         return "FLAC"
     if head[:4] == b"OggS":
         return "OGG"
+    if is_media(head):
+        return MEDIA
     layer_3 = len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2
     return "MP3" if head[:3] == b"ID3" or layer_3 else None
 
@@ -69,6 +90,37 @@ def examine(path: Path, *, max_s: float) -> AudioInfo:
     """
     info = _look(path, max_s)
     frames = sum(len(samples) for samples in _decode(path, info.sample_rate, max_s))
+    return AudioInfo(info.sample_rate, info.channels, frames)
+
+
+def decode(path: Path, target: Path, *, max_s: float) -> AudioInfo:
+    """Write the samples of a file, mixed to one channel, as they are read of it, to the bit.
+
+    Args:
+        path: The file.
+        target: The new one, a WAV file of float samples.
+        max_s: Seconds it may last at most.
+
+    Returns:
+        Rate and channels of ``path``, and the frames counted.
+
+    Raises:
+        TooLongError: See :func:`examine`.
+        AudioFileError: See :func:`examine`.
+        OSError: ``target`` cannot be written.
+    """
+    info = _look(path, max_s)
+    frames = 0
+    blocks = _decode(path, info.sample_rate, max_s)
+    with (
+        telling_why(target),
+        soundfile.SoundFile(
+            target, "w", info.sample_rate, 1, format=_DECODED_FORMAT, subtype="FLOAT"
+        ) as file,
+    ):
+        for samples in blocks:
+            file.write(samples)
+            frames += len(samples)
     return AudioInfo(info.sample_rate, info.channels, frames)
 
 
@@ -106,7 +158,9 @@ def _look(path: Path, max_s: float) -> AudioInfo:
         file.seek(tag)
         kind = sniff(head, file.read(_HEAD_BYTES) if tag else b"")
     if kind is None:
-        raise AudioFileError(f"the content is not that of a {KINDS} file")
+        raise AudioFileError(f"the content is not that of a {kinds()} file")
+    if kind == MEDIA and not reads_media():
+        raise AudioFileError(f"a file of the kind {MEDIA} cannot be read here; convert it first")
     try:
         info = audio_info(path)
         with opened(path) as file:
@@ -114,7 +168,7 @@ def _look(path: Path, max_s: float) -> AudioInfo:
     except (AudioFileError, soundfile.SoundFileError) as error:
         raise AudioFileError(f"the {kind} file cannot be decoded: it is damaged") from error
     if told not in _FORMATS[kind]:
-        raise AudioFileError(f"the content is not that of a {KINDS} file")
+        raise AudioFileError(f"the content is not that of a {kinds()} file")
     if not RATES_HZ[0] <= info.sample_rate <= RATES_HZ[1]:
         raise AudioFileError(
             f"expected a sample rate from {RATES_HZ[0]} to {RATES_HZ[1]} Hz, "

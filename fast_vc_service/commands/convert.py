@@ -31,8 +31,8 @@ from fast_vc_service.process.interpreter import limit_torch_threads
 from fast_vc_service.process.names import shown
 from fast_vc_service.protocol.voice_choice import named_by
 from fast_vc_service.settings import Settings
+from fast_vc_service.voices.clip_check import check_clip, log_clip_warnings
 from fast_vc_service.voices.excerpt import best_excerpt
-from fast_vc_service.voices.folder import log_clip_warnings
 
 DEFAULT_SOURCE = Path("wavs/sources/low-pitched-male-24k.wav")
 DEFAULT_OUTPUT_DIR = Path("outputs/file_vc")
@@ -176,7 +176,7 @@ def choose_voice(settings: Settings, converter: Converter, request: Request) -> 
             used = best_excerpt(audio, sample_rate).audio
             voice = converter.make_voice(name, used, sample_rate)
             if family_of(settings.engine).on_torch:
-                log_clip_warnings(name, audio, sample_rate)
+                log_clip_warnings(name, check_clip(audio, sample_rate))
             return voice
         voices = catalogue_of(settings, converter)
         return voices.get(named_by(request.voice) if request.voice else voices.default)

@@ -19,7 +19,7 @@ import soundfile
 from fast_vc_service.audio.files import AudioFileError, audio_info, read_audio
 from fast_vc_service.audio.pcm import to_int16
 from fast_vc_service.audio.untrusted import read_untrusted
-from fast_vc_service.contract import Converter, FloatArray
+from fast_vc_service.contract import Converter
 from fast_vc_service.engine.build import options_of
 from fast_vc_service.engine.families import build_converter, family_of
 from fast_vc_service.errors import SettingsError, VoiceError
@@ -142,11 +142,7 @@ def add(
             "a voice is made only with its speaker's consent: add --consent if you are the "
             "speaker, or the speaker has agreed"
         )
-    try:
-        audio, rate = read_untrusted(_existing(clip), max_s=settings.max_clip_s)
-    except AudioFileError as error:
-        raise VoiceError(f"{clip}: {error}") from error
-    return _add(settings, name, audio, rate, description=description, owner=owner)
+    return _add(settings, name, _existing(clip), clip, description=description, owner=owner)
 
 
 def find_added(settings: Settings, name: str, owner: str | None) -> VoiceRecord:
@@ -230,9 +226,6 @@ def import_(settings: Settings, file: Path, name: str | None, owner: str | None)
                 raise wrong
             if not isinstance(stored, str) or not isinstance(description, str | None):
                 raise wrong
-            audio, rate = read_untrusted(clip, max_s=settings.max_clip_s)
-        except AudioFileError as error:
-            raise VoiceError(f"{file}: {error}") from error
         except (
             OSError,
             ValueError,
@@ -244,20 +237,21 @@ def import_(settings: Settings, file: Path, name: str | None, owner: str | None)
             RuntimeError,
         ) as error:
             raise wrong from error
-    name = name or stored
-    _add(settings, name, audio, rate, description=description, owner=owner)
+        name = name or stored
+        _add(settings, name, clip, file, description=description, owner=owner)
     return name
 
 
 def _add(
     settings: Settings,
     name: str,
-    audio: FloatArray,
-    rate: int,
+    clip: Path,
+    told: Path,
     *,
     description: str | None,
     owner: str | None,
 ) -> dict[str, Any]:
+    """Add the voice of ``clip``, which came with the file ``told``."""
     limit_torch_threads(family_of(settings.engine).torch_threads)
     try:
         converter = build_converter(
@@ -267,7 +261,11 @@ def _add(
         raise SettingsError(str(error)) from error
     voices = catalogue_of(settings, converter)
     try:
-        entry = voices.add(name, audio, rate, owner=owner, description=description)
+        entry = voices.add(
+            name, clip, max_s=settings.max_clip_s, owner=owner, description=description
+        )
+    except AudioFileError as error:
+        raise VoiceError(f"{told}: {error}") from error
     except UnsuitableClipError as error:
         raise VoiceError(f"the clip makes no voice: {error}") from error
     except TooManyVoicesError as error:

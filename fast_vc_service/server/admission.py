@@ -23,10 +23,12 @@ from fast_vc_service.contract import SAMPLE_RATE_IN, CannotBlendError, Voice
 from fast_vc_service.engine.placement import CapacityError
 from fast_vc_service.engine.scheduler import Slot
 from fast_vc_service.engine.stream import Stream
+from fast_vc_service.process.worker.work import WorkFailedError
 from fast_vc_service.protocol.codes import ErrorCode
 from fast_vc_service.protocol.opening import Ready, Start
 from fast_vc_service.protocol.voice_choice import VoiceChoice, as_found, to_text
 from fast_vc_service.server.service import Service
+from fast_vc_service.server.threads import find_voice
 from fast_vc_service.sessions.errors import SessionError
 from fast_vc_service.sessions.recorder import Recorder
 from fast_vc_service.sessions.session import Session
@@ -133,7 +135,7 @@ class Admission:
 
     async def _find_voice(self, chosen: VoiceChoice) -> Voice:
         try:
-            return await self._lookup_voice(chosen)
+            return await find_voice(self._service.voices, chosen, self._owner)
         except UnknownVoiceError as error:
             raise SessionError(
                 ErrorCode.UNKNOWN_VOICE,
@@ -150,6 +152,14 @@ class Admission:
                 got="a blend",
                 hint="choose one of GET /voices",
             ) from error
+        except WorkFailedError as error:
+            raise SessionError(
+                ErrorCode.BUSY,
+                "the voice cannot be made at present",
+                got=str(error),
+                hint="try again later or choose another voice",
+                retry_after_s=self._service.retry_after_s(),
+            ) from error
         except ValueError as error:
             raise SessionError(
                 ErrorCode.UNKNOWN_VOICE,
@@ -159,13 +169,12 @@ class Admission:
                 available=await asyncio.to_thread(self._service.voices.names, self._owner),
             ) from error
 
-    async def _lookup_voice(self, chosen: VoiceChoice) -> Voice:
-        # In a thread even when the voice is made: an added one is looked for on the disk.
-        return await asyncio.to_thread(self._service.voices.get, chosen, self._owner)
-
     async def _find_change(self, slot: Slot, chosen: VoiceChoice) -> Voice:
         """Return the voice that a live session changes to, ready to be spoken with."""
-        voice = await self._lookup_voice(chosen)
+        try:
+            voice = await find_voice(self._service.voices, chosen, self._owner)
+        except WorkFailedError as error:
+            raise ValueError(f"the voice cannot be made at present: {error}") from error
         return await asyncio.to_thread(slot.prepare, voice)
 
     def _recorder(self, start: Start, stream: Stream) -> Recorder | None:

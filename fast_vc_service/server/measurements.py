@@ -59,6 +59,10 @@ class Measurements:
         """Count work that had failed and was started again."""
         self.metrics.task_restarted(task)
 
+    def worker_failed(self, failure: str) -> None:
+        """Count a worker process that brought no result."""
+        self.metrics.worker_failed(failure)
+
     def late(self, blocks: int) -> None:
         """See :class:`Observer`."""
         self.metrics.late(blocks)

@@ -15,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from fast_vc_service import __version__
+from fast_vc_service.process.worker.work import Failure
 from fast_vc_service.protocol.codes import EdgeCode, ErrorCode
 from fast_vc_service.protocol.service_state import ServiceState
 from fast_vc_service.server.sockets.codes import SocketCode
@@ -110,6 +111,12 @@ class Metrics:
             "Blocks silenced by the late policy or a fault.",
             registry=self._registry,
         )
+        self._worker_failures = self._counters(
+            "fast_vc_worker_failures",
+            "Worker processes that brought no result and were replaced, by reason.",
+            Failure,
+            "reason",
+        )
         self._step = Histogram(
             "fast_vc_step_blocks",
             "Wall time of a model step, in blocks; above 1 is slower than real time.",
@@ -192,9 +199,15 @@ class Metrics:
         """Count work that had failed and was started again."""
         _labelled(self._restarts, task).inc()
 
-    def _counters(self, name: str, documentation: str, codes: Iterable[str]) -> dict[str, Counter]:
+    def worker_failed(self, failure: str) -> None:
+        """Count a worker process that brought no result."""
+        _labelled(self._worker_failures, failure).inc()
+
+    def _counters(
+        self, name: str, documentation: str, codes: Iterable[str], label: str = "code"
+    ) -> dict[str, Counter]:
         """Make a counter for each code at once: a rate needs the zero before the first event."""
-        counter = Counter(name, documentation, ["code"], registry=self._registry)
+        counter = Counter(name, documentation, [label], registry=self._registry)
         return {str(code): counter.labels(str(code)) for code in (*codes, OTHER)}
 
 

@@ -15,6 +15,7 @@ from fast_vc_service.engine.capacity import Capacity
 from fast_vc_service.process.scratch import ScratchFolder
 from fast_vc_service.protocol.service_state import ServiceState
 from fast_vc_service.server.auth import KeyRing
+from fast_vc_service.server.http.jobs.decoding import FileDecoder
 from fast_vc_service.server.http.jobs.keeping import FileJobs
 from fast_vc_service.server.http.jobs.models import FileLimits
 from fast_vc_service.server.http.jobs.store import JobStore
@@ -23,6 +24,7 @@ from fast_vc_service.server.http.voice_models import ClipLimits
 from fast_vc_service.server.live_connections import LiveConnection, LiveConnections
 from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.server.retry_after import RETRY_S
+from fast_vc_service.server.threads import voice_thread
 from fast_vc_service.sessions.errors import model_stopped
 from fast_vc_service.sessions.pacing import SessionLimits
 from fast_vc_service.voices.catalogue import VoiceCatalogue
@@ -114,6 +116,11 @@ class Service:
         return self.files.limits
 
     @property
+    def decoder(self) -> FileDecoder:
+        """Who reads uploaded files."""
+        return self.files.decoder
+
+    @property
     def scratch(self) -> ScratchFolder:
         """Where uploads lie as long as they are needed."""
         return self.files.scratch
@@ -168,7 +175,7 @@ class Service:
             self.enter("ready")
 
     def _warm_engine(self) -> list[Capacity]:
-        return self.engine.warm_up(self.voices.get(self.voices.default))
+        return self.engine.warm_up(self.voices.get(self.voices.default, here=True))
 
     async def make_voices(self) -> None:
         """Make the voices that are not made yet, once the service is ready.
@@ -184,7 +191,7 @@ class Service:
             if self._state != "ready":
                 return
             try:
-                await asyncio.to_thread(self.voices.get, name)
+                await voice_thread(self.voices.get, name)
             except (LookupError, ValueError) as error:
                 logger.warning("voice {} cannot be made: {}", name, error)
             except Exception as error:

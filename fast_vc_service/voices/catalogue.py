@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fast_vc_service.audio.files import audio_info
-from fast_vc_service.contract import Converter, FloatArray, Voice
+from fast_vc_service.contract import Converter, Voice
 from fast_vc_service.protocol.checks import is_unicode
 from fast_vc_service.protocol.voice_choice import (
     Blend,
@@ -23,11 +23,11 @@ from fast_vc_service.protocol.voice_choice import (
     to_text,
 )
 from fast_vc_service.voices.blend_cache import BlendCache
-from fast_vc_service.voices.clip_check import ClipCheck, check_clip
+from fast_vc_service.voices.clip_check import ClipCheck
 from fast_vc_service.voices.clip_folder import NAME_RULE, is_voice_name
-from fast_vc_service.voices.excerpt import best_excerpt
 from fast_vc_service.voices.folder import UnknownVoiceError, VoiceStore, prepare_voice
-from fast_vc_service.voices.uploads import UploadedVoices, VoiceExistsError, VoiceRecord
+from fast_vc_service.voices.making import MakerHere, VoiceMaker
+from fast_vc_service.voices.uploads import CLIP, UploadedVoices, VoiceExistsError, VoiceRecord
 
 
 class UnsuitableClipError(ValueError):
@@ -69,8 +69,9 @@ class VoiceCatalogue:
     Args:
         clips: The voices of the folder.
         uploads: The added ones.
-        converter: Makes the voices.
+        converter: Speaks with the voices.
         max_a_owner: Voices that one owner may add.
+        maker: Makes the added voices; None makes them here.
     """
 
     def __init__(
@@ -79,10 +80,12 @@ class VoiceCatalogue:
         uploads: UploadedVoices,
         converter: Converter,
         max_a_owner: int = 50,
+        maker: VoiceMaker | None = None,
     ) -> None:
         self._clips = clips
         self._uploads = uploads
         self._converter = converter
+        self._maker = maker or MakerHere(converter)
         self._max_a_owner = max_a_owner
         self._lock = threading.Lock()
         self._adding = threading.Lock()
@@ -106,10 +109,17 @@ class VoiceCatalogue:
     def made(self, choice: VoiceChoice, owner: str | None = None) -> Voice | None:
         """Return the voice if it was made before; reads nothing but whether it still exists.
 
-        A voice that was removed, or removed and added anew, is not returned.
+        A voice that was removed, or removed and added anew, is not returned. A blend is made when
+        its parts are.
+
+        Raises:
+            CannotBlendError: The engine has no blends.
         """
         if isinstance(choice, Blend):
-            return None
+            parts = choice.parts()
+            if any(self.made(name, owner) is None for name, _ in parts):
+                return None
+            return self._blend(choice, owner)
         name = normal_name(choice)
         record = self._find(name, owner)
         if record is None:
@@ -118,8 +128,14 @@ class VoiceCatalogue:
             known = self._made.get((name, record.owner))
         return known[1] if known is not None and known[0] == self._uploads.stamp(record) else None
 
-    def get(self, choice: VoiceChoice, owner: str | None = None) -> Voice:
+    def get(self, choice: VoiceChoice, owner: str | None = None, *, here: bool = False) -> Voice:
         """Return a voice or a blend; the first use takes as long as making it of its clip does.
+
+        Args:
+            choice: Which.
+            owner: Who chooses.
+            here: Whether a clip's voice is made in this process if it has to be made, since nobody
+                is disturbed by that.
 
         Raises:
             UnknownVoiceError: ``owner`` has no such voice to choose from.
@@ -127,7 +143,7 @@ class VoiceCatalogue:
             ValueError: Found just now: its clip cannot make a voice; the message says why.
         """
         if isinstance(choice, Blend):
-            return self._blend(choice, owner)
+            return self._blend(choice, owner, here=here)
         name = normal_name(choice)
         made = self.made(name, owner)
         if made is not None:
@@ -135,12 +151,13 @@ class VoiceCatalogue:
         record = self._find(name, owner)
         if record is None:
             try:
-                return self._clips.get(name)
+                return self._clips.get(name, here=here)
             except UnknownVoiceError as error:
                 raise UnknownVoiceError(name, self.names(owner)) from error
         kept = self._uploads.features(record, self._converter.family)
         stamp = self._uploads.stamp(record)
-        voice = prepare_voice(self._converter, name, self._uploads.clip(record), kept)
+        clip = self._uploads.clip(record)
+        voice = prepare_voice(self._maker, self._converter.family, name, clip, kept)
         self._keep(record, stamp, voice)
         return voice
 
@@ -171,31 +188,42 @@ class VoiceCatalogue:
             raise UnknownVoiceError(name, self.names(owner))
         return self._clip_entry(name, clip)
 
-    def clip(self, name: str, owner: str | None) -> Path:
-        """Return the reference clip of a voice.
+    def sample(self, name: str, owner: str | None) -> bytes:
+        """Return what is used of the reference clip of a voice, as a WAV file.
 
         Raises:
             UnknownVoiceError: ``owner`` has no such voice to choose from.
+            AudioFileError: The clip cannot be read.
+            WorkFailedError: Whoever reads clips failed.
         """
         name = normal_name(name)
         record = self._find(name, owner)
         clip = self._uploads.clip(record) if record else self._clips.clips().get(name)
         if clip is None:
             raise UnknownVoiceError(name, self.names(owner))
-        return clip
+        return self._maker.sample(clip)
 
     def add(
         self,
         name: str,
-        audio: FloatArray,
-        sample_rate: int,
+        clip: Path,
         *,
+        max_s: float,
         owner: str | None = None,
         description: str | None = None,
     ) -> VoiceEntry:
-        """Check a clip ``[n]``, make a voice of it and keep it.
+        """Check a clip, make a voice of it and keep it.
+
+        Args:
+            name: Of the voice.
+            clip: The file, as it was sent.
+            max_s: Seconds that it may last.
+            owner: Whose it is.
+            description: The owner's words.
 
         Raises:
+            AudioFileError: The file cannot be read, or lasts longer.
+            WorkFailedError: Whoever makes voices failed.
             VoiceExistsError: ``owner`` has a voice of that name to choose from.
             TooManyVoicesError: ``owner`` has added as many as one may.
             UnsuitableClipError: The clip makes no voice.
@@ -208,19 +236,15 @@ class VoiceCatalogue:
         if description is not None and not is_unicode(description):
             raise ValueError("expected a description in Unicode, got unpaired surrogates")
         self._check_room(name, owner)
-        check = check_clip(audio, sample_rate)
-        if check.problems:
-            raise UnsuitableClipError(check)
-        try:
-            used = best_excerpt(audio, sample_rate).audio
-            voice = self._converter.make_voice(name, used, sample_rate)
-        except ValueError as error:
-            raise UnsuitableClipError(_with_problem(check, str(error))) from error
-        record = VoiceRecord(name, owner, description, round(time.time(), 3), check)
-        with self._adding:
-            self._check_room(name, owner)
-            self._uploads.add(record, audio, sample_rate, voice)
-        self._keep(record, self._uploads.stamp(record), voice)
+        with self._uploads.unfinished() as folder:
+            made = self._maker.of_upload(name, clip, folder / CLIP, max_s=max_s)
+            if made.voice is None:
+                raise UnsuitableClipError(made.check)
+            record = VoiceRecord(name, owner, description, round(time.time(), 3), made.check)
+            with self._adding:
+                self._check_room(name, owner)
+                self._uploads.keep(folder, record, made.voice)
+        self._keep(record, self._uploads.stamp(record), made.voice)
         return self._added_entry(record)
 
     def remove(self, record: VoiceRecord) -> bool:
@@ -240,8 +264,8 @@ class VoiceCatalogue:
         """Delete what a crash has left of added voices."""
         self._uploads.sweep()
 
-    def _blend(self, blend: Blend, owner: str | None) -> Voice:
-        parts = [(self.get(name, owner), share) for name, share in blend.parts()]
+    def _blend(self, blend: Blend, owner: str | None, *, here: bool = False) -> Voice:
+        parts = [(self.get(name, owner, here=here), share) for name, share in blend.parts()]
         return self._blends.get(
             blend,
             [voice for voice, _ in parts],
@@ -289,21 +313,22 @@ def build_catalogue(
     data_dir: Path,
     checks_clips: bool,
     max_voices: int = 50,
+    maker: VoiceMaker | None = None,
 ) -> VoiceCatalogue:
     """Build the catalogue of the voices for ``converter``.
 
     Args:
-        converter: Makes the voices.
+        converter: Speaks with the voices.
         voices_dir: Folder of reference clips; each is a voice.
         default_voice: Name of the voice of sessions that choose none.
         cache_dir: Where voices made of the clips of ``voices_dir`` are kept.
         data_dir: Where voices that users add are kept.
         checks_clips: See :class:`~fast_vc_service.voices.folder.VoiceStore`.
         max_voices: How many voices one owner may add.
+        maker: Makes the voices; None makes them here.
     """
-    clips = VoiceStore(voices_dir, converter, cache_dir, default_voice, checks_clips=checks_clips)
-    return VoiceCatalogue(clips, UploadedVoices(data_dir / "voices"), converter, max_voices)
-
-
-def _with_problem(check: ClipCheck, problem: str) -> ClipCheck:
-    return ClipCheck(**{**vars(check), "problems": (*check.problems, problem)})
+    clips = VoiceStore(
+        voices_dir, converter, cache_dir, default_voice, checks_clips=checks_clips, maker=maker
+    )
+    uploads = UploadedVoices(data_dir / "voices")
+    return VoiceCatalogue(clips, uploads, converter, max_voices, maker)

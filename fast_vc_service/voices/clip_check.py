@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from loguru import logger
 
 from fast_vc_service.audio.high_pass import high_pass
 from fast_vc_service.audio.loudness import dbfs
@@ -104,6 +105,12 @@ def check_clip(audio: FloatArray, sample_rate: int) -> ClipCheck:
     )
     problems, warnings = _judge(measured)
     return ClipCheck(**{**vars(measured), "problems": problems, "warnings": warnings})
+
+
+def log_clip_warnings(name: str, check: ClipCheck) -> None:
+    """Log what makes the voice ``name`` worse than a clip of another kind would."""
+    for reason in (*check.problems, *check.warnings):
+        logger.warning("voice {}: {}", name, reason)
 
 
 def _judge(clip: ClipCheck) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -15,13 +15,12 @@ from pathlib import Path
 
 from loguru import logger
 
-from fast_vc_service.audio.files import read_audio
-from fast_vc_service.contract import Converter, FloatArray, Voice
+from fast_vc_service.contract import Converter, Voice
 from fast_vc_service.protocol.voice_choice import normal_name
-from fast_vc_service.voices.clip_check import check_clip
+from fast_vc_service.voices.clip_check import log_clip_warnings
 from fast_vc_service.voices.clip_folder import Clip, ClipFolder
-from fast_vc_service.voices.excerpt import best_excerpt
 from fast_vc_service.voices.front_end import made_with
+from fast_vc_service.voices.making import MakerHere, VoiceMaker
 from fast_vc_service.voices.voice_file import load_voice, save_voice
 
 
@@ -45,10 +44,11 @@ class VoiceStore:
 
     Args:
         folder: Holds reference clips; a clip's stem is its voice's name.
-        converter: Makes the voices.
+        converter: Speaks with the voices.
         cache_dir: Where made voices are kept between runs; None keeps none.
         default: Name of the voice for sessions that choose none. Looked up like any other.
         checks_clips: Whether to log what makes a voice worse than it could be.
+        maker: Makes the voices; None makes them here.
     """
 
     def __init__(
@@ -59,10 +59,13 @@ class VoiceStore:
         default: str,
         *,
         checks_clips: bool = False,
+        maker: VoiceMaker | None = None,
     ) -> None:
         self.default = default
         self._clips = ClipFolder(folder)
-        self._converter = converter
+        self._family = converter.family
+        self._here = MakerHere(converter)
+        self._maker = maker or self._here
         self._cache_dir = cache_dir
         self._checks_clips = checks_clips
         self._lock = threading.Lock()
@@ -85,10 +88,14 @@ class VoiceStore:
         """Return the voice if it was made before, without touching the disk."""
         return self._voices.get(normal_name(name))
 
-    def get(self, name: str) -> Voice:
+    def get(self, name: str, *, here: bool = False) -> Voice:
         """Return a voice; its first use takes as long as reading the clip and making it does.
 
         A made voice is kept for as long as the store, even if its clip changes.
+
+        Args:
+            name: Of the voice.
+            here: Whether it is made in this process if it has to be, since nobody is disturbed.
 
         Raises:
             UnknownVoiceError: No clip has this name, or the clip was found to make no voice.
@@ -106,17 +113,14 @@ class VoiceStore:
             making = self._making.setdefault(name, threading.Lock())
         with making:
             if name not in self._voices:
-                self._voices[name] = self._make(name, clip)
+                self._voices[name] = self._make(name, clip, self._here if here else self._maker)
             return self._voices[name]
 
-    def _make(self, name: str, clip: Clip) -> Voice:
+    def _make(self, name: str, clip: Clip, maker: VoiceMaker) -> Voice:
+        kept = self._cache_path(clip)
         try:
             return prepare_voice(
-                self._converter,
-                name,
-                clip.path,
-                self._cache_path(clip),
-                check=self._checks_clips,
+                maker, self._family, name, clip.path, kept, check=self._checks_clips
             )
         except ValueError as error:
             # Known from now on: not tried again until the file changes.
@@ -132,13 +136,13 @@ class VoiceStore:
             raise ValueError(f"{clip.path} cannot be read: {error}") from error
         with suppress(OSError):  # told when the voice cannot be kept
             self._cache_dir.mkdir(parents=True, exist_ok=True)
-        return self._cache_dir / f"{self._converter.family}-{digest[:32]}.safetensors"
+        return self._cache_dir / f"{self._family}-{digest[:32]}.safetensors"
 
 
 def prepare_voice(
-    converter: Converter, name: str, clip: Path, kept: Path | None, *, check: bool = False
+    maker: VoiceMaker, family: str, name: str, clip: Path, kept: Path | None, *, check: bool = False
 ) -> Voice:
-    """Return the voice kept at ``kept``, or make it of ``clip`` and keep it there.
+    """Return the voice of ``family`` kept at ``kept``, or make it of ``clip`` and keep it there.
 
     With ``check``, what makes a new voice worse than it could be is logged.
 
@@ -147,24 +151,15 @@ def prepare_voice(
     """
     if kept is not None and kept.is_file():
         try:
-            return replace(load_voice(kept, made_with(converter.family)), name=name)
+            return replace(load_voice(kept, made_with(family)), name=name)
         except ValueError as error:
             logger.info("voice {} is made anew: {}", name, error)
-    audio, sample_rate = read_audio(clip)
-    used = best_excerpt(audio, sample_rate).audio
-    voice = converter.make_voice(name, used, sample_rate)
-    if check:
-        log_clip_warnings(name, audio, sample_rate)
+    made = maker.of_clip(name, clip, check=check)
+    if made.check is not None:
+        log_clip_warnings(name, made.check)
     if kept is not None:
         try:
-            save_voice(kept, voice)
+            save_voice(kept, made.voice)
         except OSError as error:
             logger.warning("voice {} is not kept for the next start: {}", name, error)
-    return voice
-
-
-def log_clip_warnings(name: str, audio: FloatArray, sample_rate: int) -> None:
-    """Log what makes the voice ``name`` worse than a clip ``[n]`` of another kind would."""
-    check = check_clip(audio, sample_rate)
-    for reason in (*check.problems, *check.warnings):
-        logger.warning("voice {}: {}", name, reason)
+    return made.voice

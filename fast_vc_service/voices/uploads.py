@@ -20,12 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import soundfile
 from loguru import logger
 
-from fast_vc_service.audio.files import telling_why
-from fast_vc_service.audio.pcm import to_int16
-from fast_vc_service.contract import FloatArray, Voice
+from fast_vc_service.contract import Voice
 from fast_vc_service.protocol.checks import is_unicode
 from fast_vc_service.voices.clip_check import ClipCheck
 from fast_vc_service.voices.voice_file import save_voice
@@ -107,40 +104,51 @@ class UploadedVoices:
         """Return where the features of a voice are kept for a model family."""
         return self.place(record) / f"{family}.safetensors"
 
-    def add(self, record: VoiceRecord, audio: FloatArray, sample_rate: int, voice: Voice) -> None:
+    @contextmanager
+    def unfinished(self) -> Iterator[Path]:
+        """Give a folder for the clip of a new voice; unless it was kept, it is gone afterwards.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def keep(self, folder: Path, record: VoiceRecord, voice: Voice) -> None:
         """Keep a voice: all of it, or nothing.
 
         Args:
+            folder: Of :meth:`unfinished`, with its clip in it.
             record: What is known of it.
-            audio: Its clip ``[n]``.
-            sample_rate: Hz.
             voice: Its features.
 
         Raises:
             VoiceExistsError: The owner has one of that name.
             OSError: It cannot be written.
         """
-        with self._construct() as folder:
-            with telling_why(folder / CLIP):
-                soundfile.write(folder / CLIP, to_int16(audio), sample_rate, format="FLAC")
-            save_voice(folder / f"{voice.family}.safetensors", voice)
-            members = {**asdict(record), "check": record.check.as_json()}
-            content = {"schema": SCHEMA, **members, "consent": True}
-            (folder / RECORD).write_text(json.dumps(content, indent=2), encoding="utf-8")
-            for path in folder.iterdir():
-                _sync(path)
-            _sync(folder)
-            try:
-                # Fails when the target is there: a folder with content is never replaced.
-                folder.rename(self.place(record))
-            except OSError as error:
-                if self.place(record).exists():
-                    raise VoiceExistsError(
-                        f"there is a voice {record.name!r} already; remove it first or choose "
-                        "another name"
-                    ) from error
-                raise
-            _sync(self._folder)
+        save_voice(folder / f"{voice.family}.safetensors", voice)
+        members = {**asdict(record), "check": record.check.as_json()}
+        content = {"schema": SCHEMA, **members, "consent": True}
+        (folder / RECORD).write_text(json.dumps(content, indent=2), encoding="utf-8")
+        for path in folder.iterdir():
+            _sync(path)
+        _sync(folder)
+        try:
+            # Fails when the target is there: a folder with content is never replaced.
+            folder.rename(self.place(record))
+        except OSError as error:
+            if self.place(record).exists():
+                raise VoiceExistsError(
+                    f"there is a voice {record.name!r} already; remove it first or choose "
+                    "another name"
+                ) from error
+            raise
+        _sync(self._folder)
 
     def remove(self, record: VoiceRecord) -> bool:
         """Delete a voice with all that was made of it; False when it was gone already."""
@@ -163,16 +171,6 @@ class UploadedVoices:
                 unfinished and time.time() - path.stat().st_mtime > ABANDONED_S
             ):
                 shutil.rmtree(path, ignore_errors=True)
-
-    @contextmanager
-    def _construct(self) -> Iterator[Path]:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder = self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
-        folder.mkdir(mode=0o700)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _record(self, folder: str) -> VoiceRecord | None:
         path = self._folder / folder / RECORD

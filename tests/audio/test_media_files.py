@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from fast_vc_service.audio.files import AudioFileError, audio_info, count_audio, read_audio
+from fast_vc_service.audio.untrusted import TooLongError, examine, kinds
 
 RATE, SECONDS = 48_000, 2
 TONE_HZ = 440.0
@@ -119,13 +121,15 @@ def stand_in(
         def close(self) -> None:
             seen.append("closed")
 
-    def opened(path: str) -> Container:
+    def opened(path: str, **named: object) -> Container:
+        assert named == {"format": "mov", "container_options": {"protocol_whitelist": "file"}}
         seen.append(Path(path).name)
         if not opens:
             raise FaultError("no index")
         return Container()
 
     module = ModuleType("av")
+    module.__spec__ = ModuleSpec("av", None)
     module.open = opened  # type: ignore[attr-defined]
     module.error = SimpleNamespace(FFmpegError=FaultError)  # type: ignore[attr-defined]
     module.AudioResampler = lambda **_: SimpleNamespace(  # type: ignore[attr-defined]
@@ -173,3 +177,28 @@ def test_a_file_that_is_no_audio_is_refused(
     monkeypatch.setitem(sys.modules, "av", module)
     with pytest.raises(AudioFileError, match=reason):
         read_audio(media)
+
+
+@pytest.mark.media
+@pytest.mark.parametrize("kind", CODECS)
+def test_recordings_of_strangers_are_read_and_no_further_than_they_may_last(
+    tmp_path: Path, kind: str
+) -> None:
+    path = recorded(tmp_path / f"memo.{kind}").rename(tmp_path / "upload")
+    assert examine(path, max_s=60.0).frames == count_audio(path).frames
+    with pytest.raises(TooLongError):
+        examine(path, max_s=SECONDS / 2)
+
+
+def test_recordings_of_strangers_are_taken_where_they_can_be_read(
+    media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(AudioFileError, match="cannot be read here; convert it first"):
+        examine(media, max_s=60.0)
+    assert "M4A" not in kinds()
+    monkeypatch.setitem(sys.modules, "av", stand_in(30)[0])
+    assert examine(media, max_s=60.0).frames == 30 * 960
+    assert "M4A" in kinds()
+    with pytest.raises(TooLongError):
+        examine(media, max_s=0.5)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +13,11 @@ from speech import ROOT
 
 from fast_vc_service.models.passthrough.converter import PassthroughConverter
 from fast_vc_service.process.scratch import ScratchFolder
+from fast_vc_service.process.worker.pool import never
+from fast_vc_service.process.worker.work import Result, Work
 from fast_vc_service.protocol.service_state import ServiceState
 from fast_vc_service.server.auth import KeyEntry, KeyRing
+from fast_vc_service.server.http.jobs.decoding import FileDecoder
 from fast_vc_service.server.http.jobs.models import FileLimits
 from fast_vc_service.server.http.jobs.store import JobStore
 from fast_vc_service.server.http.jobs.work import FileWork
@@ -22,6 +27,7 @@ from fast_vc_service.server.metrics import Metrics
 from fast_vc_service.sessions.report import PerformanceReport
 from fast_vc_service.voices.catalogue import VoiceCatalogue
 from fast_vc_service.voices.folder import VoiceStore
+from fast_vc_service.voices.making import VoiceMaker
 from fast_vc_service.voices.uploads import UploadedVoices
 
 REFERENCES = ROOT / "wavs/references"
@@ -35,14 +41,38 @@ def some_keys() -> KeyRing:
     )
 
 
-def catalogue(folder: Path, max_a_owner: int = 2) -> VoiceCatalogue:
+def catalogue(
+    folder: Path, max_a_owner: int = 2, maker: VoiceMaker | None = None
+) -> VoiceCatalogue:
     converter = PassthroughConverter()
     clips = VoiceStore(REFERENCES, converter, None, "ref-24k")
-    return VoiceCatalogue(clips, UploadedVoices(folder), converter, max_a_owner)
+    return VoiceCatalogue(clips, UploadedVoices(folder), converter, max_a_owner, maker)
+
+
+def scratch_folder() -> ScratchFolder:
+    return ScratchFolder(Path(tempfile.gettempdir(), "fast-vc-tests"))
+
+
+class NoWorkers:
+    """Does the work of worker processes here and now."""
+
+    def submit(self, work: Work[Result], stopped: Callable[[], bool] = never) -> Future[Result]:
+        future: Future[Result] = Future()
+        try:
+            future.set_result(work.run())
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def file_decoder() -> FileDecoder:
+    return FileDecoder(NoWorkers(), scratch_folder())
 
 
 def passthrough_work(voices: VoiceCatalogue) -> FileWork:
-    return FileWork(lambda: PassthroughConverter(block_ms=1000), voices.get, workers=1)
+    return FileWork(
+        lambda: PassthroughConverter(block_ms=1000), voices.get, file_decoder(), workers=1
+    )
 
 
 @dataclass
@@ -58,9 +88,8 @@ class FakeService:
     )
     job_retention_s: float = 3600.0
     jobs: JobStore | None = None
-    scratch: ScratchFolder = field(
-        default_factory=lambda: ScratchFolder(Path(tempfile.gettempdir(), "fast-vc-tests"))
-    )
+    decoder: FileDecoder = field(default_factory=file_decoder)
+    scratch: ScratchFolder = field(default_factory=scratch_folder)
     state: ServiceState = "ready"
     engine_name: str = "world"
     can_blend: bool = True

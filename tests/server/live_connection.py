@@ -94,6 +94,9 @@ class Voices:
             return stub_voice(name)
         raise UnknownVoiceError(name, ["loud", "stub"])
 
+    def made(self, name: str, owner: str | None = None) -> Voice | None:
+        return None
+
     def names(self, owner: str | None = None) -> list[str]:
         return ["loud", "stub"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from fake_service import ADMIN, ALICE, BOB, FakeService, catalogue, some_keys
+from fake_service import ADMIN, ALICE, BOB, FakeService, catalogue, file_decoder, some_keys
 from speech import as_file
 from starlette.testclient import TestClient
 from test_voice_routes import refused
@@ -48,7 +48,7 @@ class Bench:
         self.folder = folder
         self.converter = Slow()
         voices = catalogue(folder / "voices")
-        self.work = FileWork(lambda: self.converter, voices.get, workers=1)
+        self.work = FileWork(lambda: self.converter, voices.get, file_decoder(), workers=1)
         self.store = JobStore(folder / "jobs", max_waiting=2)
         self.service = FakeService(voices, self.work, keys, jobs=self.store)
         self._loop = asyncio.new_event_loop()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import soundfile
+from fake_service import file_decoder
 from speech import as_file
 from test_file_routes import Start, chirp, finished, post, start
 
@@ -101,7 +102,8 @@ def test_jobs_are_kept_as_soon_as_their_folder_can_be_written(
 
     async def body() -> None:
         files = FileJobs(
-            FileWork(lambda: None, lambda _name, _owner: None, 1),  # type: ignore[arg-type, return-value]
+            FileWork(lambda: None, lambda _name, _owner: None, file_decoder(), 1),  # type: ignore[arg-type, return-value]
+            file_decoder(),
             ScratchFolder(tmp_path / "uploads"),
         )
         running = asyncio.create_task(

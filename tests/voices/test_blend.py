@@ -108,9 +108,7 @@ def test_an_unknown_voice_in_it_is_unknown(voices: VoiceCatalogue, name: str, un
 def test_a_blend_of_what_another_key_has_added_is_unknown(
     voices: VoiceCatalogue, converter: Weighing
 ) -> None:
-    from fast_vc_service.audio.files import read_audio
-
-    voices.add("anna", *read_audio(WAVS / "references/alto.wav"), owner="alice")
+    voices.add("anna", WAVS / "references/alto.wav", max_s=60.0, owner="alice")
     blend = choose({"anna": 1, "bass": 1})
     voices.get(blend, "alice")
     with pytest.raises(UnknownVoiceError, match="anna"):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from fast_vc_service.audio.files import AudioFileError
-from fast_vc_service.audio.untrusted import KINDS, TooLongError
+from fast_vc_service.audio.untrusted import TooLongError, kinds
 from fast_vc_service.contract import CannotBlendError
+from fast_vc_service.process.worker.work import Failure, WorkFailedError
 from fast_vc_service.protocol.codes import EdgeCode, ErrorCode
 from fast_vc_service.server.http.problems import ProblemError
+from fast_vc_service.server.retry_after import RETRY_S
 from fast_vc_service.voices.folder import UnknownVoiceError
 
 
@@ -45,6 +50,58 @@ def no_space() -> ProblemError:
     )
 
 
+def not_examined(error: WorkFailedError) -> ProblemError:
+    """Return the error for an uploaded file at which the worker failed that was to read it."""
+    if error.failure is Failure.UNAVAILABLE:
+        return _later("files cannot be read at present")
+    if error.failure is Failure.CRASHED:
+        return ProblemError(
+            415,
+            EdgeCode.UNSUPPORTED_AUDIO,
+            "the file cannot be used",
+            expected=f"a {kinds()} file",
+            got="one at which its decoder crashed: it is damaged",
+        )
+    what = "processor time" if error.failure is Failure.TOO_LONG else "memory"
+    return ProblemError(
+        413,
+        EdgeCode.TOO_LARGE,
+        f"the file takes too much {what}",
+        expected="a shorter one, or one of a lower rate",
+    )
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Refuse a file at which reading it fails.
+
+    Raises:
+        ProblemError: In place of what was raised.
+    """
+    try:
+        yield
+    except AudioFileError as error:
+        raise unreadable(error) from error
+    except WorkFailedError as error:
+        raise not_examined(error) from error
+
+
+def not_made() -> ProblemError:
+    """Return the error for a voice that the worker could not make for now."""
+    return _later("the voice cannot be made at present")
+
+
+def _later(message: str) -> ProblemError:
+    return ProblemError(
+        503,
+        ErrorCode.BUSY,
+        message,
+        hint="try again later; the log of the service says more",
+        headers={"retry-after": str(RETRY_S)},
+        retry_after_s=RETRY_S,
+    )
+
+
 def unreadable(error: AudioFileError) -> ProblemError:
     """Return the error for an uploaded file that cannot be used."""
     if isinstance(error, TooLongError):
@@ -53,6 +110,6 @@ def unreadable(error: AudioFileError) -> ProblemError:
         415,
         EdgeCode.UNSUPPORTED_AUDIO,
         "the file cannot be used",
-        expected=f"a {KINDS} file",
+        expected=f"a {kinds()} file",
         got=str(error),
     )

@@ -20,6 +20,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from fast_vc_service.process.scratch import ScratchFolder
 from fast_vc_service.protocol.codes import EdgeCode
 from fast_vc_service.server.http.problems import ProblemError
+from fast_vc_service.server.threads import upload_thread
 
 STALLED_S = 30.0
 """How long a client may send nothing before its upload is given up."""
@@ -74,7 +75,7 @@ async def receive_upload(
             raise _too_large(max_bytes)
         with scratch.place() as folder:
             path = folder / "upload"
-            await asyncio.to_thread(_copy, part, path)
+            await upload_thread(_copy, part, path)
             yield Upload(texts, path, _shown_name(part.filename))
     finally:
         await form.close()

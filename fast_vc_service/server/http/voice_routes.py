@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import quote
 
-import soundfile
 from fastapi import APIRouter, Query, Request
 from loguru import logger
 from starlette.responses import Response
 
-from fast_vc_service.audio.files import AudioFileError, read_audio
-from fast_vc_service.audio.pcm import to_int16
-from fast_vc_service.audio.untrusted import read_untrusted
 from fast_vc_service.process.scratch import ScratchFolder
 from fast_vc_service.protocol.checks import is_unicode
 from fast_vc_service.protocol.codes import EdgeCode
@@ -23,7 +18,7 @@ from fast_vc_service.protocol.voice_choice import normal_name, to_text
 from fast_vc_service.server.auth import Caller
 from fast_vc_service.server.http.access import caller_of, forbidden, may_change
 from fast_vc_service.server.http.problems import Problem, ProblemError, respond
-from fast_vc_service.server.http.refusals import unknown_voice, unreadable
+from fast_vc_service.server.http.refusals import refusing, unknown_voice
 from fast_vc_service.server.http.uploads import Upload, invalid, receive_upload
 from fast_vc_service.server.http.voice_models import (
     UPLOAD_FORM,
@@ -32,6 +27,7 @@ from fast_vc_service.server.http.voice_models import (
     Voice,
     VoiceList,
 )
+from fast_vc_service.server.threads import upload_thread, voice_thread
 from fast_vc_service.voices.catalogue import (
     TooManyVoicesError,
     UnsuitableClipError,
@@ -39,7 +35,6 @@ from fast_vc_service.voices.catalogue import (
     VoiceEntry,
 )
 from fast_vc_service.voices.clip_folder import NAME_RULE, is_voice_name
-from fast_vc_service.voices.excerpt import best_excerpt
 from fast_vc_service.voices.folder import UnknownVoiceError
 from fast_vc_service.voices.uploads import VoiceExistsError, VoiceRecord
 
@@ -129,7 +124,7 @@ def _reading_routes(voices: VoiceCatalogue, limits: ClipLimits, *, can_blend: bo
     async def hear_voice(request: Request, name: str) -> Response:
         """Return the clip that a voice was made of."""
         try:
-            content = await asyncio.to_thread(_sample, voices, name, caller_of(request).owner)
+            content = await voice_thread(voices.sample, name, caller_of(request).owner)
         except UnknownVoiceError as error:
             raise unknown_voice(error) from error
         return Response(content, media_type="audio/wav", headers={"cache-control": "no-store"})
@@ -166,13 +161,7 @@ def _adding_routes(voices: VoiceCatalogue, limits: ClipLimits, scratch: ScratchF
             scratch=scratch,
         ) as upload:
             asked = _checked_fields(upload, caller.owner)
-            entry = await asyncio.to_thread(
-                _add,
-                voices,
-                upload,
-                asked,
-                max_s=limits.max_clip_s,
-            )
+            entry = await upload_thread(_add, voices, upload, asked, max_s=limits.max_clip_s)
         logger.info("voice {!r} was added ({})", entry.name, asked.owner or "for everybody")
         location = f"/voices/{quote(entry.name, safe='')}"
         return respond(201, _described(entry, request), {"location": location})
@@ -246,10 +235,14 @@ def _add(
     voices: VoiceCatalogue, upload: Upload, asked: VoiceRequest, *, max_s: float
 ) -> VoiceEntry:
     try:
-        audio, rate = read_untrusted(upload.path, max_s=max_s)
-        return voices.add(asked.name, audio, rate, owner=asked.owner, description=asked.description)
-    except AudioFileError as error:
-        raise unreadable(error) from error
+        with refusing():
+            return voices.add(
+                asked.name,
+                upload.path,
+                max_s=max_s,
+                owner=asked.owner,
+                description=asked.description,
+            )
     except VoiceExistsError as error:
         raise ProblemError(409, EdgeCode.VOICE_EXISTS, str(error), got=asked.name) from error
     except TooManyVoicesError as error:
@@ -302,10 +295,3 @@ def _described(entry: VoiceEntry, request: Request) -> dict[str, Any]:
     return DescribedVoice.model_validate(
         {**_listed(entry, request).model_dump(), "check": check}
     ).model_dump()
-
-
-def _sample(voices: VoiceCatalogue, name: str, owner: str | None) -> bytes:
-    audio, rate = read_audio(voices.clip(name, owner))
-    file = io.BytesIO()
-    soundfile.write(file, to_int16(best_excerpt(audio, rate).audio), rate, format="WAV")
-    return file.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -10,11 +9,10 @@ from urllib.parse import quote
 
 from fastapi import Request
 
-from fast_vc_service.audio.files import AudioFileError, AudioInfo
-from fast_vc_service.audio.untrusted import examine
 from fast_vc_service.contract import CannotBlendError, Voice
 from fast_vc_service.engine.files import FileFormat
 from fast_vc_service.process.scratch import ScratchFolder
+from fast_vc_service.process.worker.work import WorkFailedError
 from fast_vc_service.protocol.codes import ErrorCode
 from fast_vc_service.protocol.limits import MAX_PITCH_SHIFT
 from fast_vc_service.protocol.voice_choice import (
@@ -28,8 +26,9 @@ from fast_vc_service.protocol.voice_choice import (
 from fast_vc_service.server.http.access import caller_of
 from fast_vc_service.server.http.jobs.models import FileLimits
 from fast_vc_service.server.http.problems import ProblemError
-from fast_vc_service.server.http.refusals import no_blend, unknown_voice, unreadable
+from fast_vc_service.server.http.refusals import no_blend, not_made, unknown_voice
 from fast_vc_service.server.http.uploads import Upload, invalid, receive_upload
+from fast_vc_service.server.threads import find_voice
 from fast_vc_service.voices.catalogue import VoiceCatalogue
 from fast_vc_service.voices.folder import UnknownVoiceError
 
@@ -59,9 +58,9 @@ def receive_file(
 
 
 async def read_request(
-    request: Request, upload: Upload, voices: VoiceCatalogue, limits: FileLimits
-) -> tuple[ConversionRequest, Voice, AudioInfo]:
-    """Check the form, find the voice, and decode the file once to learn its true length.
+    request: Request, upload: Upload, voices: VoiceCatalogue
+) -> tuple[ConversionRequest, Voice]:
+    """Check the form and find the voice.
 
     Raises:
         ProblemError: One of them cannot be used.
@@ -70,7 +69,7 @@ async def read_request(
     identity = caller_of(request).identity
     owner = None if identity is None else identity.name
     try:
-        voice = await asyncio.to_thread(voices.get, wanted.voice, owner)
+        voice = await find_voice(voices, wanted.voice, owner)
     except UnknownVoiceError as error:
         raise unknown_voice(error) from error
     except CannotBlendError as error:
@@ -82,11 +81,9 @@ async def read_request(
             "the clip of this voice makes no voice",
             got=to_text(wanted.voice)[:64],
         ) from error
-    try:
-        info = await asyncio.to_thread(examine, upload.path, max_s=limits.max_file_s)
-    except AudioFileError as error:
-        raise unreadable(error) from error
-    return wanted, voice, info
+    except WorkFailedError as error:
+        raise not_made() from error
+    return wanted, voice
 
 
 def _checked(fields: dict[str, str], default_voice: VoiceChoice) -> ConversionRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from loguru import logger
 from fast_vc_service.engine.supervision import OnRestart, cancel_all, supervise
 from fast_vc_service.process.disk import is_disk_error
 from fast_vc_service.process.scratch import ScratchFolder
+from fast_vc_service.server.http.jobs.decoding import FileDecoder
 from fast_vc_service.server.http.jobs.models import FileLimits
 from fast_vc_service.server.http.jobs.store import JobStore, StoreTakenError
 from fast_vc_service.server.http.jobs.work import DISK_RETRY_S, FileWork
@@ -27,17 +29,21 @@ class FileJobs:
 
     Attributes:
         work: Who converts.
+        decoder: Who reads uploaded files.
         scratch: Where uploads lie as long as they are needed.
         limits: What a file may be.
         retention_s: How long a finished job is kept.
         store: Where jobs are kept; None while they cannot be.
+        close_workers: Ends the processes that read uploads and make voices.
     """
 
     work: FileWork
+    decoder: FileDecoder
     scratch: ScratchFolder
     limits: FileLimits = field(default_factory=FileLimits)
     retention_s: float = 24 * 3600.0
     store: JobStore | None = None
+    close_workers: Callable[[], None] = lambda: None
 
     async def run(
         self, folder: Path, max_waiting: int, begin: asyncio.Event, on_restart: OnRestart

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -18,6 +17,7 @@ from fast_vc_service.process.scratch import ScratchFolder
 from fast_vc_service.protocol.codes import EdgeCode, ErrorCode
 from fast_vc_service.protocol.voice_choice import to_json
 from fast_vc_service.server.http.access import caller_of, forbidden, is_local
+from fast_vc_service.server.http.jobs.decoding import DECODED, FileDecoder
 from fast_vc_service.server.http.jobs.form import (
     ConversionRequest,
     file_headers,
@@ -28,6 +28,8 @@ from fast_vc_service.server.http.jobs.models import FILE_FORM, FileLimits, JobLi
 from fast_vc_service.server.http.jobs.store import Job, JobStore, QueueFullError, new_job_id
 from fast_vc_service.server.http.jobs.work import FileWork
 from fast_vc_service.server.http.problems import Problem, ProblemError, respond
+from fast_vc_service.server.http.refusals import refusing
+from fast_vc_service.server.threads import upload_thread
 from fast_vc_service.voices.catalogue import VoiceCatalogue
 
 BUSY_RETRY_S = 10
@@ -82,6 +84,11 @@ class Files(Protocol):
         ...
 
     @property
+    def decoder(self) -> FileDecoder:
+        """Who reads uploaded files."""
+        ...
+
+    @property
     def scratch(self) -> ScratchFolder:
         """Where uploads lie as long as they are needed."""
         ...
@@ -121,15 +128,15 @@ def _add_convert(routes: APIRouter, files: Files) -> None:
             upload = await stack.enter_async_context(
                 receive_file(request, files.file_limits, files.scratch)
             )
-            wanted, voice, info = await read_request(
-                request, upload, files.voices, files.file_limits
-            )
+            wanted, voice = await read_request(request, upload, files.voices)
+            kept = stack.enter_context(files.scratch.place())
+            source = kept / DECODED
+            with refusing():
+                info = await files.decoder.decode(
+                    upload.path, source, max_s=files.file_limits.max_file_s
+                )
             if files.work.full:
                 raise _busy("as many files are being converted as may be")
-            # The upload ends with its request, which is over before the response is.
-            kept = stack.enter_context(files.scratch.place())
-            source = kept / "source"
-            shutil.move(upload.path, source)
             stream = files.work.stream(
                 source,
                 info,
@@ -163,7 +170,9 @@ def _add_new_job(routes: APIRouter, files: Files) -> None:
         store = _store(files)
         identity = caller_of(request).identity
         async with receive_file(request, files.file_limits, files.scratch) as upload:
-            wanted, _, info = await read_request(request, upload, files.voices, files.file_limits)
+            wanted, _ = await read_request(request, upload, files.voices)
+            with refusing():
+                info = await files.decoder.examine(upload.path, max_s=files.file_limits.max_file_s)
             job = Job(
                 id=new_job_id(),
                 owner=None if identity is None else identity.name,
@@ -179,7 +188,7 @@ def _add_new_job(routes: APIRouter, files: Files) -> None:
                 created_at=round(time.time(), 3),
             )
             try:
-                await asyncio.to_thread(store.add, upload.path, job)
+                await upload_thread(store.add, upload.path, job)
             except QueueFullError as error:
                 raise ProblemError(
                     503,

@@ -23,11 +23,13 @@ from fast_vc_service.contract import CannotBlendError, Converter, Voice
 from fast_vc_service.engine.files import FileFormat, convert_blocks, encode_blocks, write_blocks
 from fast_vc_service.engine.supervision import OnRestart, cancel_all, ignore_restart, supervise
 from fast_vc_service.process.disk import is_disk_error
+from fast_vc_service.process.worker.work import WorkFailedError
 from fast_vc_service.protocol.codes import EdgeCode, ErrorCode
 from fast_vc_service.protocol.voice_choice import VoiceChoice
+from fast_vc_service.server.http.jobs.decoding import FileDecoder
 from fast_vc_service.server.http.jobs.store import Job, JobStore
 from fast_vc_service.server.http.problems import ProblemError, problem
-from fast_vc_service.server.http.refusals import no_blend, unreadable
+from fast_vc_service.server.http.refusals import no_blend, not_examined, unreadable
 
 NICENESS = 10
 UNREAD_S = 30.0
@@ -40,6 +42,8 @@ DISK_RETRY_S = 2.0
 """How long jobs wait before a disk that could not be written is tried again."""
 
 _PIECES = 4
+
+_EXPECTED = (AudioFileError, LookupError, CannotBlendError, WorkFailedError)
 
 FindVoice = Callable[[VoiceChoice, str | None], Voice]
 
@@ -58,12 +62,20 @@ class FileWork:
     Args:
         build: Makes the converter (file geometry); called once, when first needed.
         find_voice: Returns the voice of a choice for an owner; raises as the catalogue does.
+        decoder: Reads the files of jobs.
         workers: Jobs converted at the same time, and as many direct conversions.
     """
 
-    def __init__(self, build: Callable[[], Converter], find_voice: FindVoice, workers: int) -> None:
+    def __init__(
+        self,
+        build: Callable[[], Converter],
+        find_voice: FindVoice,
+        decoder: FileDecoder,
+        workers: int,
+    ) -> None:
         self._build = build
         self._find_voice = find_voice
+        self._decoder = decoder
         self.workers = workers
         self._building = threading.Lock()
         self._direct = self._threads("file")
@@ -242,22 +254,25 @@ class FileWork:
     def _convert(self, store: JobStore, job: Job, stop: threading.Event) -> None:
         started = time.monotonic()
 
+        def stopped() -> bool:
+            return stop.is_set() or self._stopping.is_set()
+
         def progress(share: float) -> None:
             self._progress[job.id] = share
-            if stop.is_set() or self._stopping.is_set():
+            if stopped():
                 raise StoppedError
 
         try:
             voice = self._find_voice(job.voice, job.owner)
             info = AudioInfo(job.sample_rate, job.channels, job.frames)
-            source = store.source(job.id)
-            write_blocks(
-                convert_blocks(self._converter, voice, source, info, job.pitch_shift),
-                store.result(job),
-                info=info,
-                file_format=job.format,
-                progress=progress,
-            )
+            with self._decoder.decoded(store.source(job.id), info, stopped) as source:
+                write_blocks(
+                    convert_blocks(self._converter, voice, source, info, job.pitch_shift),
+                    store.result(job),
+                    info=info,
+                    file_format=job.format,
+                    progress=progress,
+                )
             if store.finish(job.id):
                 logger.info(
                     "job {}: {:.1f} s converted in {:.1f} s",
@@ -265,15 +280,16 @@ class FileWork:
                     job.duration_s,
                     time.monotonic() - started,
                 )
-        except StoppedError:
+        except BaseException as error:  # a job ends with its error, the worker goes on
             if stop.is_set():
                 store.remove_files(job.id)
-            else:
+                return
+            if self._stopping.is_set():
                 store.put_back(job.id)
-        except BaseException as error:  # a job ends with its error, the worker goes on
+                return
             if is_disk_error(error):
                 logger.warning("job {} failed, since its result cannot be kept: {}", job.id, error)
-            elif not isinstance(error, AudioFileError | LookupError | CannotBlendError):
+            elif not isinstance(error, _EXPECTED):
                 logger.exception("job {} failed", job.id)
             store.finish(job.id, _told(error))
 
@@ -312,6 +328,8 @@ def _told(error: BaseException) -> dict[str, object]:
         )
     if isinstance(error, AudioFileError | soundfile.SoundFileError):
         return unreadable(AudioFileError("the file cannot be decoded: it is damaged")).body
+    if isinstance(error, WorkFailedError):
+        return not_examined(error).body
     if isinstance(error, LookupError):
         return problem(ErrorCode.UNKNOWN_VOICE, "the voice was removed before the job began")
     if isinstance(error, CannotBlendError):
