@@ -45,7 +45,7 @@ _COUNTS = 20
 """Of a frame that is certain; whole numbers, so that sums do not depend on their order."""
 
 _TRUSTED_S, _DOUBTED_S, _TRUSTED_SEMITONES = 10.0, 0.3, 5.0
-_GIVEN_UP_AFTER_S = 1.0
+_GIVEN_UP_AFTER_S = 1.75
 _SEMITONE = math.log(2.0) / 12.0
 _BIN = 0.1 * _SEMITONE
 _FIRST_BIN = math.log(MIN_F0_HZ)
@@ -84,8 +84,8 @@ class Register:
     def known(cls, f0_hz: float | None) -> Register:
         """Return the register of a speaker whose median F0 (Hz) is known, or thought to be.
 
-        It is kept while what is heard lies within five semitones of it, and given up when after a
-        second of voiced speech that lies elsewhere: creaks and whispers that begin a sentence
+        It is kept while what is heard lies within five semitones of it, and given up when after
+        two seconds of voiced speech that lies elsewhere: creaks and whispers that begin a sentence
         are no other speaker.
 
         Raises:
@@ -229,11 +229,14 @@ class _Learning:
 
 def _between(median: float, voiced_s: float, prior: float) -> float:
     """Log F0 between what was heard and what was known before, by what each is worth."""
+    if _is_wrong(prior, median, voiced_s):
+        return (_DOUBTED_S * prior + voiced_s * median) / (_DOUBTED_S + voiced_s)
     # The nearer they lie, the less there is to correct: trackers differ by a semitone.
     apart = max(abs(median - prior) / _SEMITONE, 1.0)
-    trusted_s = _TRUSTED_S * max(_TRUSTED_SEMITONES / apart, 1.0)
-    worth_s = _DOUBTED_S if _is_wrong(prior, median, voiced_s) else trusted_s
-    return (worth_s * prior + voiced_s * median) / (worth_s + voiced_s)
+    worth_s = _TRUSTED_S * max(_TRUSTED_SEMITONES / apart, 1.0)
+    # Openings lie high: what they say counts from when on there was more.
+    heard_s = max(voiced_s - _OPENING_S, 0.0)
+    return (worth_s * prior + heard_s * median) / (worth_s + heard_s)
 
 
 def _is_wrong(prior: float, median: float, voiced_s: float) -> bool:
