@@ -28,7 +28,7 @@ QUIET_DBFS = -60.0
 OFFSETS = {f"DC {level:+g}": level for level in (0.01, -0.01, 0.05, -0.05, 0.2, 0.3, -0.3)}
 HUMS = {f"{hz:g} Hz": hz for hz in (10.0, 16.7, 20.0, 30.0, 40.0, 50.0, 60.0)}
 HARMONICS = {f"{hz:g} Hz": hz for hz in (100.0, 120.0, 150.0, 180.0, 200.0, 240.0)}
-HARMONICS_DB = 3.0
+HARMONICS_DB = 4.0
 """By how much mains harmonics, which lie within speech, may make it louder; measured: see
 docs/troubleshooting.md."""
 EVERY = (*OFFSETS, *HUMS)
