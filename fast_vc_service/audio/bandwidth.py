@@ -56,7 +56,8 @@ def _loud_frames(speech: FloatArray) -> DoubleArray:
     frames = speech[: count * _FRAME].reshape(count, _FRAME) * np.hanning(_FRAME)
     power: DoubleArray = np.square(np.abs(np.fft.rfft(frames, 2 * _FRAME)))
     heard = power[:, (_hz >= _LOW_HZ[0]) & (_hz < _MIDDLE_HZ[1])].sum(1)
-    return power[heard > _LOUD * heard.max(initial=0.0)]
+    loud: DoubleArray = power[heard > _LOUD * heard.max(initial=0.0)]
+    return loud
 
 
 def _is_thin(power: DoubleArray) -> bool:
