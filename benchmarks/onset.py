@@ -36,7 +36,12 @@ VOICED_S = (0.1, 0.25, 0.5, 1.0, 2.0)
 """Seconds of voiced speech after which the register is looked at."""
 
 LIVE_MEDIAN = (3.0, 3.0, 2.0, 1.2, 0.8)
-"""Semitones that live sessions of unknown speakers may be off, by the median speaker."""
+LIVE_P90 = (8.0, 7.0, 5.0, 3.0, 2.0)
+"""Semitones that live sessions of unknown speakers may be off, by the median speaker and by the
+second worst of twenty."""
+
+FASTEST = 12.0
+"""Semitones a second by which the shift may change from the first word on."""
 
 FILE_MOST = 0.3
 """Semitones that a file may be off, from its first frame."""
@@ -100,13 +105,25 @@ def _speaker(name: str, audio: FloatArray) -> list[Speaker]:
     return [] if f0_hz is None else [Speaker(name, audio, f0_hz)]
 
 
-def off_by(
-    converter: Converter, voice: Voice, speaker: Speaker, source_f0_hz: float | None
-) -> list[float | None]:
-    """Return how many semitones off the first words are, at each of :data:`VOICED_S`.
+@dataclass(frozen=True)
+class FirstWords:
+    """How a speaker's first words were converted.
 
-    None where the clip has less voiced speech.
+    Attributes:
+        off: Semitones that they are off at each of :data:`VOICED_S`; None where the clip has
+            less voiced speech.
+        fastest: Semitones a second by which the shift changed at most from block to block, the
+            first with a voice the first of them.
     """
+
+    off: list[float | None]
+    fastest: float
+
+
+def first_words(
+    converter: Converter, voice: Voice, speaker: Speaker, source_f0_hz: float | None
+) -> FirstWords:
+    """Convert the first words of a speaker whose register is told beforehand, or is not."""
     state = converter.new_state(voice, source_f0_hz=source_f0_hz)
     used: list[Register] = []
     blocks = -(-(len(speaker.audio) + converter.delay) // converter.block)
@@ -122,7 +139,9 @@ def off_by(
         at = next((each for each in used if each.voiced_s >= voiced_s - 1e-6), None)
         f0_hz = None if at is None else math.exp(at.median_log_f0)
         off.append(None if f0_hz is None else abs(semitones(f0_hz, speaker.f0_hz)))
-    return off
+    spoken = [12.0 / math.log(2.0) * each.median_log_f0 for each in used if each.voiced_s]
+    block_s = converter.block / SAMPLE_RATE_IN
+    return FirstWords(off, float(np.abs(np.diff(spoken)).max(initial=0.0)) / block_s)
 
 
 def register_of(state: State) -> Register:
@@ -131,14 +150,17 @@ def register_of(state: State) -> Register:
     return register
 
 
-def summary(rows: Sequence[Sequence[float | None]]) -> dict[str, list[float]]:
-    """Return median and 90th percentile over speakers at each of :data:`VOICED_S`."""
+def summary(spoken: Sequence[FirstWords]) -> dict[str, Any]:
+    """Return median and 90th percentile over speakers at each of :data:`VOICED_S`, and more."""
     columns = [
-        [value for value in column if value is not None] for column in zip(*rows, strict=True)
+        [value for value in column if value is not None]
+        for column in zip(*(each.off for each in spoken), strict=True)
     ]
     return {
         "median": [round(float(np.median(column)), 2) for column in columns],
         "p90": [round(float(np.percentile(column, 90)), 2) for column in columns],
+        "fastest": round(max(each.fastest for each in spoken), 2),
+        "speakers": [each.off for each in spoken],
     }
 
 
@@ -147,12 +169,12 @@ def measure(engine: str, speakers: Sequence[Speaker]) -> dict[str, Any]:
     live, file = build_converter(engine), build_converter(engine, geometry="file")
     audio, rate = read_audio(ROOT / "wavs" / "references" / "alto.wav")
     voice = live.make_voice("alto", audio, rate)
-    ways: Mapping[str, list[list[float | None]]] = {"live": [], "known": [], "file": []}
+    ways: Mapping[str, list[FirstWords]] = {"live": [], "known": [], "file": []}
     for speaker in speakers:
-        ways["live"].append(off_by(live, voice, speaker, None))
-        ways["known"].append(off_by(live, voice, speaker, speaker.f0_hz))
-        ways["file"].append(off_by(file, voice, speaker, speaker.f0_hz))
-    return {way: {**summary(rows), "speakers": rows} for way, rows in ways.items()}
+        ways["live"].append(first_words(live, voice, speaker, None))
+        ways["known"].append(first_words(live, voice, speaker, speaker.f0_hz))
+        ways["file"].append(first_words(file, voice, speaker, speaker.f0_hz))
+    return {way: summary(spoken) for way, spoken in ways.items()}
 
 
 @app.command()

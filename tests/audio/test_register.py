@@ -5,10 +5,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fast_vc_service.audio.register import (
+    FAST_SEMITONES_PER_S,
     FROZEN_AFTER_S,
     MAX_SEMITONES_PER_S,
     NEUTRAL_F0_HZ,
@@ -60,6 +61,36 @@ def test_it_moves_at_most_twelve_semitones_a_second_at_first() -> None:
     assert moved(register) - before <= 12 * 0.5 + 1e-6
 
 
+@settings(max_examples=20)
+@given(seed=st.integers(0, 20))
+def test_only_the_frames_with_the_first_voiced_one_move_it_freely(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    blocks = 60 + 600 * rng.random((40, 8)) * (rng.random((40, 8)) < 0.4)
+    blocks[blocks == 60] = 0
+    register, begun = Register(), False
+    for block in blocks:
+        after = track(register, block, 0.01, rng.random(8))
+        if begun:
+            assert abs(moved(after) - moved(register)) <= FAST_SEMITONES_PER_S * 0.08 + 1e-9
+        begun = after.voiced_s > 0
+        register = after
+
+
+def test_an_opening_that_creaks_or_squeaks_is_taken_with_a_grain_of_salt() -> None:
+    """Half an octave off for a quarter of a second, then as everybody speaks."""
+    for f0_hz, opening in ((200.0, 75.0), (115.0, 230.0)):
+        register = track(Register(), frames(opening, 0.1), FRAME_S)
+        register = track(register, frames(f0_hz, 0.9), FRAME_S)
+        assert abs(semitones(math.exp(register.median_log_f0), f0_hz)) < 1.5
+
+
+def test_what_the_tracker_is_sure_of_counts_for_more() -> None:
+    heard = np.tile([110.0, 220.0], 500)
+    sure = np.tile([0.4, 0.1], 500)
+    register = track(Register(), heard, FRAME_S, sure)
+    assert abs(semitones(math.exp(register.median_log_f0), 110)) < 0.2
+
+
 @pytest.mark.parametrize("f0_hz", [85, 110, 230, 400])
 def test_a_known_register_is_right_from_the_start_and_stays(f0_hz: float) -> None:
     register = Register.known(f0_hz)
@@ -109,7 +140,7 @@ def test_octave_errors_do_not_pull_it_away() -> None:
 
 
 def test_moves_at_most_two_semitones_a_second_from_then_on() -> None:
-    register = track(Register(), frames(100, 1.0), FRAME_S)
+    register = track(Register(), frames(100, 2.0), FRAME_S)
     places = [moved(register)]
     for _ in range(1000):
         register = track(register, frames(300, FRAME_S), FRAME_S)
@@ -118,7 +149,7 @@ def test_moves_at_most_two_semitones_a_second_from_then_on() -> None:
     most = MAX_SEMITONES_PER_S * FRAME_S
     assert np.abs(steps).max() <= most * (1 + 1e-9)
     # It moves once more was heard of the new voice than of the old one, and stays on its way.
-    assert np.count_nonzero(steps > 0.99 * most) == pytest.approx(800, abs=5)
+    assert np.count_nonzero(steps > 0.99 * most) == pytest.approx(600, abs=40)
 
 
 def test_freezes_after_ten_seconds_of_voice() -> None:
@@ -139,6 +170,7 @@ def test_gets_to_the_frozen_median_even_when_that_takes_longer() -> None:
     assert abs(semitones(math.exp(register.median_log_f0), 1000)) < 0.5
 
 
+@settings(max_examples=20)
 @given(seed=st.integers(0, 20), cuts=st.lists(st.integers(0, 3000), max_size=12))
 def test_cutting_frames_into_calls_makes_no_difference(seed: int, cuts: list[int]) -> None:
     rng = np.random.default_rng(seed)

@@ -274,12 +274,20 @@ class NanoConverter:
         late = STEP_FRAMES * self._networks.content.delay_frames
         learned = [
             _listen(
-                state, late, samples=block, f0=pitches, voicing=likely, energy=power, level=loud
+                state,
+                late,
+                samples=block,
+                f0=pitches,
+                certainty=sure,
+                voicing=likely,
+                energy=power,
+                level=loud,
             )
-            for state, block, pitches, likely, power, loud in zip(
+            for state, block, pitches, sure, likely, power, loud in zip(
                 own,
                 heard,
                 f0.cpu().numpy(),
+                torch.softmax(pitch, -1).amax(-1).cpu().numpy(),
                 voicing.cpu().numpy(),
                 energy.cpu().numpy(),
                 speech_level[:, 0].tolist(),
@@ -377,6 +385,7 @@ def _listen(
     *,
     samples: FloatArray,
     f0: FloatArray,
+    certainty: FloatArray,
     voicing: FloatArray,
     energy: FloatArray,
     level: float,
@@ -387,7 +396,7 @@ def _listen(
     shape, heard = source_envelope.follow(
         state.source_envelope, samples, voiced_f0, loud, level=level, late=late
     )
-    return _Source(track(state.register, voiced_f0, 0.01), heard, shape)
+    return _Source(track(state.register, voiced_f0, 0.01, certainty), heard, shape)
 
 
 def _detail_noise(state: NanoState, frames: int) -> Tensor:

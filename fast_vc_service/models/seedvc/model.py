@@ -171,6 +171,15 @@ class SeedVcModel:
         f0_hz = None
         if self.networks.pitch is not None:
             f0_hz = self.networks.pitch.f0(audio[:, -seen:])
+            # What is new is spoken with what it says of the register itself.
+            new = slice(
+                (seen - right_samples - new_samples) // _PITCH_HOP,
+                (seen - right_samples) // _PITCH_HOP,
+            )
+            memories = [
+                replace(memory, register=track(memory.register, found, _PITCH_HOP / SAMPLE_RATE_IN))
+                for memory, found in zip(memories, f0_hz[:, new].cpu().numpy(), strict=True)
+            ]
         mel = self._mel(audio, seen, frames, memories=memories, ends=ends, f0_hz=f0_hz)
 
         kept = self._out(new_samples + right_samples + self.overlap) + 1
@@ -186,21 +195,8 @@ class SeedVcModel:
                 out[row] = self._mixed(out[row], window, heard.shape[1])
         if self.options.gate:
             self._shut(out, audio, positions)
-        # The register learns from this window for the next one, when all is computed.
-        new = slice(
-            (seen - right_samples - new_samples) // _PITCH_HOP,
-            (seen - right_samples) // _PITCH_HOP,
-        )
-        tracks = None if f0_hz is None else f0_hz[:, new].cpu().numpy()
         return out, [
-            replace(
-                memory,
-                register=memory.register
-                if tracks is None
-                else track(memory.register, tracks[row], _PITCH_HOP / SAMPLE_RATE_IN),
-                cycles=cycles[row],
-                heard=joins[row],
-            )
+            replace(memory, cycles=cycles[row], heard=joins[row])
             for row, memory in enumerate(memories)
         ]
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyworld
 
+from fast_vc_service.audio.bandwidth import with_fundamental
 from fast_vc_service.audio.periodicity import is_periodic
 from fast_vc_service.contract import SAMPLE_RATE_IN
 
@@ -65,16 +66,20 @@ def mean_square(envelope: DoubleArray) -> DoubleArray:
     return total / FFT_SIZE
 
 
-def analyse(audio: npt.NDArray[np.floating], first: int = 0) -> Frames:
+def analyse(
+    audio: npt.NDArray[np.floating], first: int = 0, *, lacks_fundamental: bool = False
+) -> Frames:
     """Analyse ``[samples]`` at 16 kHz from frame ``first`` to its end.
 
-    F0 is searched in the whole signal, the rest computed for the wanted frames only.
+    F0 is searched in the whole signal, the rest computed for the wanted frames only. Where the
+    fundamental is missing, as behind a telephone, it is searched in what its harmonics beat with.
     """
     count = len(audio) // HOP + 1
     mirrored = audio[-2 : -2 - _MIRROR : -1]
     signal = np.ascontiguousarray(np.concatenate([audio, mirrored]), dtype=np.float64)
+    searched = with_fundamental(signal) if lacks_fundamental else signal
     f0_hz, times_s = pyworld.dio(
-        signal,
+        searched,
         SAMPLE_RATE_IN,
         f0_floor=F0_FLOOR_HZ,
         f0_ceil=F0_CEIL_HZ,
@@ -83,7 +88,7 @@ def analyse(audio: npt.NDArray[np.floating], first: int = 0) -> Frames:
     wanted = slice(first, count)
     f0_hz = np.ascontiguousarray(f0_hz[wanted])
     times_s = np.ascontiguousarray(times_s[wanted])
-    f0_hz = pyworld.stonemask(signal, f0_hz, times_s, SAMPLE_RATE_IN)
+    f0_hz = pyworld.stonemask(searched, f0_hz, times_s, SAMPLE_RATE_IN)
     f0_hz = np.where(is_periodic(signal, f0_hz, HOP, first), f0_hz, 0.0)
     envelope = pyworld.cheaptrick(
         signal, f0_hz, times_s, SAMPLE_RATE_IN, f0_floor=F0_FLOOR_HZ, fft_size=FFT_SIZE

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from fast_vc_service.audio.bandwidth import is_thin
 from fast_vc_service.audio.register import Register, track
 from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray, Voice
 from fast_vc_service.models.world import mapping, synthesis
@@ -27,6 +28,8 @@ KEPT_BEFORE = 960
 _RING = 800  # a response of 50 ms has run up before the first sample that is kept
 _GLIDE = 640  # 40 ms from one mapping to the next
 _KNEE = 0.8
+_HEARD = 1e-5  # peak power (-50 dBFS) of a window that says what it came through
+_LATEST_SHARE = 0.15
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class WorldMemory:
         register: F0 of the source so far.
         spectrum: Long-term spectrum of the source so far.
         mapping: In use at the end of the last window; None before the first.
+        narrow: Share of the latest windows that lacked the fundamental; None before the first.
         heard: Absolute index of the sample after the last converted one.
         phase: Of the pulses at ``heard``, in cycles.
     """
@@ -50,6 +54,7 @@ class WorldMemory:
     register: Register = field(default_factory=Register)
     spectrum: SpeakerSpectrum = field(default_factory=SpeakerSpectrum)
     mapping: Mapping | None = None
+    narrow: float | None = None
     heard: int = 0
     phase: float = 0.0
 
@@ -128,7 +133,8 @@ def _convert(
     """Convert one window ``[W]`` whose samples ``start`` to ``end`` are the new ones."""
     kept = max(0, start - KEPT_BEFORE)
     first = max(0, kept - _RING) // HOP
-    frames = analyse(window, first)
+    narrow = _narrow(window, memory.narrow)
+    frames = analyse(window, first, lacks_fundamental=narrow is not None and narrow > 0.5)
     at = (first + np.arange(len(frames.f0_hz))) * HOP
 
     register, spectrum = _listen(frames, (at >= start) & (at < end), memory)
@@ -157,9 +163,18 @@ def _convert(
         register=register,
         spectrum=spectrum,
         mapping=after,
+        narrow=narrow,
         heard=position + end,
         phase=float(phase_at_end % 1.0),
     )
+
+
+def _narrow(window: FloatArray, before: float | None) -> float | None:
+    """Share of the latest windows ``[W]`` that came through something like a telephone."""
+    if float(np.square(window).max()) < _HEARD:
+        return before
+    thin = float(is_thin(window))
+    return thin if before is None else before + _LATEST_SHARE * (thin - before)
 
 
 def _listen(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fast_vc_service.audio.bandwidth import is_thin
 from fast_vc_service.audio.resample import resample
 from fast_vc_service.contract import SAMPLE_RATE_IN, FloatArray, Voice
 from fast_vc_service.models.world.analysis import HOP, DoubleArray, analyse
@@ -73,7 +74,8 @@ def make_voice(name: str, audio: FloatArray, sample_rate: int) -> Voice:
         raise ValueError(f"the clip of voice {name!r} holds samples that are not finite")
     if float(np.max(np.abs(audio))) < _SILENCE:
         raise ValueError(f"the clip of voice {name!r} is silent (below -60 dBFS throughout)")
-    frames = analyse(resample(audio, sample_rate, SAMPLE_RATE_IN))
+    speech = resample(audio, sample_rate, SAMPLE_RATE_IN)
+    frames = analyse(speech, lacks_fundamental=is_thin(speech))
     voiced = frames.f0_hz > 0.0
     voiced_s = float(voiced.sum()) * HOP / SAMPLE_RATE_IN
     if voiced_s < LEAST_VOICED_S:
