@@ -161,6 +161,7 @@ def create_app(service: Service, settings: Settings) -> ASGIApp:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         tasks = [
             background("watch", service.watch),
+            background("capacity", service.follow_capacity),
             background("voices", service.make_voices),
             background(
                 "pruning", lambda: _prune(settings.outputs_dir, settings.recording_retention_days)

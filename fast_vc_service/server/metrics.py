@@ -30,6 +30,7 @@ TASKS = (
     "warm-up",
     "voices",
     "watch",
+    "capacity",
     "pruning",
     "jobs",
     "job-worker",

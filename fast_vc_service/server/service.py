@@ -35,6 +35,9 @@ uvicorn's own shutdown it stays within the 5 s that ``fast-vc stop`` waits beyon
 CHECK_INTERVAL_S = 0.5
 """How often connections and model threads are looked at."""
 
+IDLE_S = 15.0
+"""How long nobody must have been live before it is looked whether the machine carries more now."""
+
 
 @dataclass(frozen=True)
 class EdgeLimits:
@@ -138,6 +141,11 @@ class Service:
         """Sessions that fit; 0 before the warm-up."""
         return self.engine.capacity
 
+    @property
+    def warnings(self) -> list[str]:
+        """What whoever operates it should know of how much it carries."""
+        return self.engine.warnings if self._state == "ready" else []
+
     def enter(self, state: ServiceState) -> None:
         """Change state and tell whoever wants to know; it decides nothing."""
         self._state = state
@@ -153,19 +161,40 @@ class Service:
         measured = await asyncio.to_thread(self._warm_engine)
         for lane, capacity in zip(self.engine.placement.lanes, measured, strict=True):
             logger.info(
-                "{} on {}: step p95 {:.1f} ms over {} sessions, a block is {:.0f} ms, {} fit",
+                "{} on {}: step p95 {:.1f} ms over {} sessions, a block is {:.0f} ms, {}",
                 self.engine.name,
                 lane.device,
                 capacity.step_s * 1e3,
                 capacity.batch,
                 capacity.block_s * 1e3,
-                capacity.sessions,
+                f"{capacity.sessions} fit" if capacity.carries_one else "too slow for one session",
             )
-        logger.info(
-            "warm after {:.1f} s, {} sessions fit", time.monotonic() - started, self.capacity
-        )
+        fit = f"up to {self.capacity} sessions are admitted"
+        logger.info("warm after {:.1f} s, {}", time.monotonic() - started, fit)
         if self._state == "starting":
             self.enter("ready")
+        for warning in self.warnings:
+            logger.warning("{}", warning)
+
+    async def follow_capacity(self) -> None:
+        """Measure again while nobody is live, remember the most that ever fitted, and warn.
+
+        Goes on for ever.
+        """
+        await self._started.wait()
+        engine, said = self.engine, self.warnings
+        while True:
+            reserved = engine.placement.reserved
+            await asyncio.sleep(IDLE_S)
+            idle = engine.live == 0 and engine.placement.reserved == reserved
+            if idle and self._state == "ready" and await asyncio.to_thread(engine.measure_again):
+                logger.info("measured again while idle: {} sessions fit", engine.placement.limit)
+            await asyncio.to_thread(engine.note_best)
+            warnings = self.warnings
+            for warning in warnings:
+                if warning not in said:
+                    logger.warning("{}", warning)
+            said = warnings
 
     def _warm_engine(self) -> list[Capacity]:
         return self.engine.warm_up(self.voices.get(self.voices.default))

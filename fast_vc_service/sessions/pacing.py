@@ -44,6 +44,7 @@ class Pacing:
 
     Attributes:
         block_s: Seconds of audio a block.
+        realtime: As given.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Pacing:
     ) -> None:
         self.block_s = stream.block / SAMPLE_RATE_IN
         self._stream = stream
-        self._realtime = realtime
+        self.realtime = realtime
         self._converting = converting
         self._outbox = outbox
         self._clock = clock
@@ -83,7 +84,7 @@ class Pacing:
 
         Both are None for a client that does not send by the clock: whenever, and never.
         """
-        if not self._realtime:
+        if not self.realtime:
             return None, None
         on_clock = (self._started_at or received_at) + (index + 1) * self.block_s
         due_at = max(received_at, on_clock)
@@ -94,7 +95,7 @@ class Pacing:
         most_s = self._max_buffered_s
         if len(self._converting) * self.block_s >= most_s or self._outbox.queued_s >= most_s:
             return math.inf
-        if not self._realtime or self._started_at is None:
+        if not self.realtime or self._started_at is None:
             return 0.0
         stream = self._stream
         elapsed_s = now - self._started_at

@@ -16,6 +16,7 @@ from loguru import logger
 from fast_vc_service.audio.codecs import Decoder, Encoder
 from fast_vc_service.contract import SAMPLE_RATE_IN, CannotBlendError, Voice
 from fast_vc_service.engine.batching import Result
+from fast_vc_service.engine.learned_capacity import Answer
 from fast_vc_service.engine.scheduler import Slot
 from fast_vc_service.engine.stream import Stream
 from fast_vc_service.protocol.codes import WarningCode
@@ -100,6 +101,7 @@ class Session:
         self._changes = VoiceChanges(voice, choice, start.pitch_shift, find_voice)
         self._markers: deque[tuple[int, str | int]] = deque()
         self._last_word: SessionError | None = None
+        self._answered_at = clock()
 
     # ------------------------------------------------------------------ input
 
@@ -231,6 +233,11 @@ class Session:
         return self._pacing.holding and not self._over
 
     @property
+    def silenced_ms(self) -> float:
+        """Audio that silence stands for so far."""
+        return self._statistics.silenced_ms
+
+    @property
     def received_ms(self) -> float:
         """Audio received so far."""
         return self._statistics.received_ms
@@ -277,11 +284,20 @@ class Session:
         if result.silenced == "lost":
             self.fail(model_stopped())
             return
+        block = self._open.popleft()
+        self._tell_how_answered(block, result)
         try:
-            self._take_result(self._open.popleft(), result)
+            self._take_result(block, result)
         except Exception:
             logger.exception("a converted block could not be handed on")
             self.fail(internal_error())
+
+    def _tell_how_answered(self, block: Block, result: Result) -> None:
+        now = self._clock()
+        turn_at, self._answered_at = max(block.received_at, self._answered_at), now
+        if self._pacing.realtime:
+            late = result.silenced == "late"
+            self._slot.answered(Answer(now - turn_at, result.step_s, result.stepped, late))
 
     def _take_result(self, block: Block, result: Result) -> None:
         stream = self._stream

@@ -55,9 +55,20 @@ def test_health_of_a_ready_service(client: TestClient) -> None:
         "state": "ready",
         "engine": "world",
         "sessions": {"live": 3, "capacity": 24},
+        "warnings": [],
         "version": __version__,
     }
     assert answer.headers["cache-control"] == "no-store"
+
+
+def test_health_of_a_service_on_a_machine_that_is_too_slow(
+    client: TestClient, service: FakeService
+) -> None:
+    service.warnings = ["too slow"]
+    answer = client.get("/health")
+    assert answer.status_code == 200
+    told = answer.json()
+    assert (told["status"], told["state"], told["warnings"]) == ("degraded", "ready", ["too slow"])
 
 
 @pytest.mark.parametrize("state", ["starting", "draining"])

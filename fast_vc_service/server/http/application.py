@@ -38,6 +38,7 @@ from fast_vc_service.server.http.refusals import no_space
 from fast_vc_service.server.http.state_models import (
     Alive,
     Health,
+    HealthStatus,
     Readiness,
     Report,
     Sessions,
@@ -77,6 +78,11 @@ class ServiceView(Watched, Files, Protocol):
     @property
     def clip_limits(self) -> ClipLimits:
         """What the clip of a new voice may be."""
+        ...
+
+    @property
+    def warnings(self) -> list[str]:
+        """What whoever operates it should know; empty when all is well."""
         ...
 
     @property
@@ -156,10 +162,11 @@ def _open_routes(service: ServiceView) -> APIRouter:
         return _by_state(
             service,
             Health(
-                status="healthy" if state == "ready" else state,
+                status=_status(service),
                 state=state,
                 engine=service.engine_name,
                 sessions=Sessions(live=service.live_sessions, capacity=service.capacity),
+                warnings=service.warnings,
                 uptime_s=_uptime_s(service),
                 version=__version__,
             ),
@@ -179,6 +186,12 @@ def _open_routes(service: ServiceView) -> APIRouter:
         )
 
     return routes
+
+
+def _status(service: ServiceView) -> HealthStatus:
+    if service.state != "ready":
+        return service.state
+    return "degraded" if service.warnings else "healthy"
 
 
 def _measurement_routes(service: ServiceView) -> APIRouter:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from fast_vc_service.protocol.service_state import ServiceState
 from fast_vc_service.sessions.observer import Stage
 
+HealthStatus = Literal["healthy", "degraded", "starting", "draining", "failed"]
+
 
 class Alive(BaseModel):
     """The process answers."""
@@ -44,6 +46,7 @@ class Health(BaseModel):
                     "state": "ready",
                     "engine": "world",
                     "sessions": {"live": 3, "capacity": 24},
+                    "warnings": [],
                     "uptime_s": 3600.0,
                     "version": "0.3.0",
                 }
@@ -51,10 +54,16 @@ class Health(BaseModel):
         }
     )
 
-    status: Literal["healthy", "starting", "draining", "failed"]
+    status: HealthStatus = Field(
+        description="The state, or for `ready`: `healthy` without warnings, else `degraded`."
+    )
     state: ServiceState
     engine: str
     sessions: Sessions
+    warnings: list[str] = Field(
+        description="What whoever operates the service should know: it is too slow for live "
+        "speech, or carries far less than it did. Empty when all is well."
+    )
     uptime_s: float
     version: str
 

@@ -47,6 +47,9 @@ from fast_vc_service.sessions.session import Session
 SLOW_READER_GOODBYE_S = 1.0
 """How long error and close are tried on a peer that does not read."""
 
+SILENCED_SHARE = 0.01
+"""Part of a session's audio that may be silenced without a warning in the log."""
+
 
 class WebSocketEndpoint:
     """ASGI application for ``/ws`` and ``/``."""
@@ -187,7 +190,7 @@ class Connection:
                 with contextlib.suppress(asyncio.CancelledError, PeerGoneError, OSError):
                     await task
             service.observer.session_closed(self._outcome)
-            logger.info("session closed: {}", self._outcome)
+            _log_end(session, self._outcome)
             if self._life.state is State.STUCK:
                 await self._abandon()
 
@@ -335,6 +338,19 @@ class Connection:
                 await self._channel.put_error(error)
         self._channel.wire.abort()
         self._life.on(Event.SAID)
+
+
+def _log_end(session: Session, outcome: str) -> None:
+    heard_s, silenced_ms = session.received_ms / 1e3, session.silenced_ms
+    share = silenced_ms / 1e3 / heard_s if heard_s else 0.0
+    logger.log(
+        "WARNING" if share > SILENCED_SHARE else "INFO",
+        "session closed: {}, {:.1f} s of audio, {:.0f} ms of it silenced ({:.1%})",
+        outcome,
+        heard_s,
+        silenced_ms,
+        share,
+    )
 
 
 def _auth_error(presented: str | None) -> SessionError:
