@@ -343,13 +343,16 @@ class Connection:
 def _log_end(session: Session, outcome: str) -> None:
     heard_s, silenced_ms = session.received_ms / 1e3, session.silenced_ms
     share = silenced_ms / 1e3 / heard_s if heard_s else 0.0
+    by_client_ms = session.late_by_client_ms
+    blamed = f", {by_client_ms:.0f} ms since the client had stalled" if by_client_ms else ""
     logger.log(
         "WARNING" if share > SILENCED_SHARE else "INFO",
-        "session closed: {}, {:.1f} s of audio, {:.0f} ms of it silenced ({:.1%})",
+        "session closed: {}, {:.1f} s of audio, {:.0f} ms of it silenced ({:.1%}){}",
         outcome,
         heard_s,
         silenced_ms,
         share,
+        blamed,
     )
 
 
