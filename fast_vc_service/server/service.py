@@ -23,6 +23,7 @@ from fast_vc_service.server.http.voice_models import ClipLimits
 from fast_vc_service.server.live_connections import LiveConnection, LiveConnections
 from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.server.retry_after import RETRY_S
+from fast_vc_service.server.standstill import MachineSleep, Standstill
 from fast_vc_service.sessions.errors import model_stopped
 from fast_vc_service.sessions.pacing import SessionLimits
 from fast_vc_service.voices.catalogue import VoiceCatalogue
@@ -240,13 +241,33 @@ class Service:
     async def watch(self) -> None:
         """Check every connection's time limits and the model threads twice a second, for ever."""
         before = time.monotonic()
+        standstill, sleep = Standstill(CHECK_INTERVAL_S), MachineSleep()
         while True:
             await asyncio.sleep(CHECK_INTERVAL_S)
             now = time.monotonic()
+            self._tell_standstill(standstill.passed_s(), sleep.passed_s())
             self.observer.refusals.sum_up()
             self._check_engine(min(now - before, 2 * CHECK_INTERVAL_S))
             before = now
             self._connections.tell_each(lambda connection, now=now: connection.check(now))  # type: ignore[misc]
+
+    def _tell_standstill(self, stood_s: float, slept_s: float) -> None:
+        """Say what no client is to blame for, and count it for no time limit."""
+        if slept_s:
+            logger.warning(
+                "the machine slept for {:.0f} s: {} sessions were live; clients elsewhere may be "
+                "gone",
+                slept_s,
+                self.live_sessions,
+            )
+        if stood_s and self._state != "starting":
+            logger.warning(
+                "the process stood still for {:.1f} s (stopped, or starved by other programs): "
+                "no time limit counts it; {} sessions go on",
+                stood_s,
+                self.live_sessions,
+            )
+            self._connections.tell_each(lambda connection: connection.stood_still(stood_s))
 
     def _check_engine(self, elapsed_s: float) -> None:
         if self._state == "starting":

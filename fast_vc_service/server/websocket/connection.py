@@ -23,6 +23,7 @@ from fast_vc_service.server.admission import Admission
 from fast_vc_service.server.auth import KeyIdentity, bearer
 from fast_vc_service.server.retry_after import RETRY_S
 from fast_vc_service.server.service import Service
+from fast_vc_service.server.standstill import is_done_within
 from fast_vc_service.server.websocket.channel import (
     Channel,
     Message,
@@ -121,16 +122,18 @@ class Connection:
 
     async def _first_message(self) -> str | bytes | SessionError:
         timeout_s = self._service.limits.handshake_timeout_s
+        message = asyncio.ensure_future(self._channel.next_message())
         try:
-            async with asyncio.timeout(timeout_s):
-                return await self._channel.next_message()
-        except TimeoutError:
-            raise SessionError(
-                ErrorCode.TIMEOUT,
-                "no first message came",
-                expected=f"a config message within {timeout_s:g} s",
-                got="nothing",
-            ) from None
+            if await is_done_within(message, timeout_s):
+                return message.result()
+        finally:
+            message.cancel()
+        raise SessionError(
+            ErrorCode.TIMEOUT,
+            "no first message came",
+            expected=f"a config message within {timeout_s:g} s",
+            got="nothing",
+        )
 
     async def _authenticate(self, message: str | bytes) -> tuple[Start, KeyIdentity | None]:
         """Judge the key first, then the message; the answer is in the client's dialect."""
@@ -309,6 +312,10 @@ class Connection:
     def fail(self, error: SessionError) -> None:
         """See :class:`LiveConnection`."""
         self._fail(error)
+
+    def stood_still(self, seconds: float) -> None:
+        """See :class:`LiveConnection`."""
+        self._watch.stood_still(seconds)
 
     def check(self, now: float) -> None:
         """See :class:`LiveConnection`."""
