@@ -41,6 +41,7 @@ from fast_vc_service.server.http.jobs.models import FileLimits
 from fast_vc_service.server.http.jobs.work import FileWork
 from fast_vc_service.server.http.response_headers import with_headers
 from fast_vc_service.server.http.voice_models import ClipLimits
+from fast_vc_service.server.local_access import LocalAccess
 from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.server.metrics import Metrics
 from fast_vc_service.server.refusal import no_such_socket, refuse
@@ -60,18 +61,23 @@ WEBSOCKET_PATHS = ("/ws", "/")
 PRUNE_INTERVAL_S = 3600.0
 WARM_UP_ATTEMPTS = 3
 
+
 EXIT_S = 2.0
 """How long the process has to end once it has drained; what still runs then is not waited for."""
 
 
 def build_service(
-    settings: Settings, on_state: Callable[[ServiceState], None] = lambda _state: None
+    settings: Settings,
+    on_state: Callable[[ServiceState], None] = lambda _state: None,
+    *,
+    local: LocalAccess | None = None,
 ) -> Service:
     """Build everything the service needs from ``settings``; nothing runs yet.
 
     Args:
         settings: Effective settings, paths absolute.
         on_state: Told of every change of state.
+        local: Who counts as being on this machine; None judges by where a request comes from.
 
     Raises:
         ValueError: The engine cannot be built with these settings.
@@ -110,6 +116,7 @@ def build_service(
             ],
             failure_delay_s=settings.auth_failure_delay_ms / 1e3,
             token_s=settings.browser_token_s,
+            local=local,
         ),
         limits=_edge_limits(settings),
         session_limits=SessionLimits(settings.max_buffered_ms, settings.late_ms),
@@ -200,13 +207,22 @@ def create_app(service: Service, settings: Settings) -> ASGIApp:
     )
 
 
-def serve(settings: Settings, info: ServiceInfoFile, sock: socket.socket) -> int:
+def serve(
+    settings: Settings,
+    info: ServiceInfoFile,
+    sock: socket.socket,
+    *,
+    local_token: str | None = None,
+    local_by_address: bool = True,
+) -> int:
     """Run the service on a bound socket until it is stopped; return the exit status.
 
     Args:
         settings: Effective settings; certificate files are made.
         info: The service-info file, kept up to date here.
         sock: Bound and listening.
+        local_token: What stands for being on this machine.
+        local_by_address: Whether where a request comes from says that it is.
 
     Raises:
         SettingsError: The engine cannot be built with these settings.
@@ -220,8 +236,9 @@ def serve(settings: Settings, info: ServiceInfoFile, sock: socket.socket) -> int
         writer.submit(_tell_state, info, state)
 
     tune_process(settings)
+    local = LocalAccess(by_address=local_by_address, token=local_token)
     try:
-        service = build_service(settings, on_state)
+        service = build_service(settings, on_state, local=local)
         app = create_app(service, settings)
     except ValueError as error:
         raise SettingsError(str(error)) from error

@@ -30,7 +30,7 @@ from fast_vc_service.process.disk import is_disk_error
 from fast_vc_service.protocol.codes import EdgeCode, ErrorCode
 from fast_vc_service.server.auth import KeyRing
 from fast_vc_service.server.http import openapi
-from fast_vc_service.server.http.access import key_check
+from fast_vc_service.server.http.access import key_check, place_check
 from fast_vc_service.server.http.jobs.routes import Files, file_routes
 from fast_vc_service.server.http.page import PageFiles, page_routes
 from fast_vc_service.server.http.problems import Problem, ProblemError, problem, respond
@@ -38,7 +38,6 @@ from fast_vc_service.server.http.refusals import no_space
 from fast_vc_service.server.http.state_models import (
     Alive,
     Health,
-    HealthStatus,
     Readiness,
     Report,
     Sessions,
@@ -119,18 +118,20 @@ def router(service: ServiceView) -> APIRouter:
     """Return the routes over ``service``; :func:`create_http_app` adds how errors are answered."""
     routes = APIRouter()
     routes.include_router(_open_routes(service))
-    for keyed in (
-        _measurement_routes(service),
-        _description_routes(),
-        token_routes(service.keys),
-        voice_routes(
-            service.voices, service.clip_limits, service.scratch, can_blend=service.can_blend
-        ),
-        file_routes(service),
+    key, place = Depends(key_check(service.keys)), Depends(place_check(service.keys))
+    voices = voice_routes(
+        service.voices, service.clip_limits, service.scratch, can_blend=service.can_blend
+    )
+    for keyed, checks in (
+        (_measurement_routes(service), [key]),
+        (_description_routes(), [key]),
+        (token_routes(service.keys), [key]),
+        (voices, [key, place]),
+        (file_routes(service), [key, place]),
     ):
         routes.include_router(
             keyed,
-            dependencies=[Depends(key_check(service.keys))],
+            dependencies=checks,
             responses={401: {"model": Problem, "description": "The key is missing or wrong."}},
         )
     return routes
@@ -162,7 +163,7 @@ def _open_routes(service: ServiceView) -> APIRouter:
         return _by_state(
             service,
             Health(
-                status=_status(service),
+                status="healthy" if state == "ready" else state,
                 state=state,
                 engine=service.engine_name,
                 sessions=Sessions(live=service.live_sessions, capacity=service.capacity),
@@ -186,12 +187,6 @@ def _open_routes(service: ServiceView) -> APIRouter:
         )
 
     return routes
-
-
-def _status(service: ServiceView) -> HealthStatus:
-    if service.state != "ready":
-        return service.state
-    return "degraded" if service.warnings else "healthy"
 
 
 def _measurement_routes(service: ServiceView) -> APIRouter:

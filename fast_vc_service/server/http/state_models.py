@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from fast_vc_service.protocol.service_state import ServiceState
 from fast_vc_service.sessions.observer import Stage
 
-HealthStatus = Literal["healthy", "degraded", "starting", "draining", "failed"]
-
 
 class Alive(BaseModel):
     """The process answers."""
@@ -54,9 +52,7 @@ class Health(BaseModel):
         }
     )
 
-    status: HealthStatus = Field(
-        description="The state, or for `ready`: `healthy` without warnings, else `degraded`."
-    )
+    status: Literal["healthy", "starting", "draining", "failed"]
     state: ServiceState
     engine: str
     sessions: Sessions
