@@ -32,6 +32,7 @@ from fast_vc_service.process.interpreter import (
 )
 from fast_vc_service.process.scratch import UPLOADS, ScratchFolder
 from fast_vc_service.process.service_info import ServiceInfoFile
+from fast_vc_service.process.systemd import ServiceManager
 from fast_vc_service.protocol.codes import EdgeCode
 from fast_vc_service.protocol.service_state import ServiceState
 from fast_vc_service.server.auth import KeyEntry, KeyRing
@@ -61,6 +62,13 @@ WEBSOCKET_PATHS = ("/ws", "/")
 PRUNE_INTERVAL_S = 3600.0
 WARM_UP_ATTEMPTS = 3
 
+TOLD_TO_MANAGER: dict[ServiceState, str] = {
+    "starting": "STATUS=starting",
+    "ready": "READY=1\nSTATUS=ready",
+    "draining": "STOPPING=1\nSTATUS=draining",
+    "failed": "STATUS=failed: only a new process helps",
+}
+"""By state, what systemd is told."""
 
 EXIT_S = 2.0
 """How long the process has to end once it has drained; what still runs then is not waited for."""
@@ -109,15 +117,7 @@ def build_service(
     service = Service(
         engine=engine,
         voices=voices,
-        keys=KeyRing(
-            [
-                KeyEntry(key.name, key.key.get_secret_value(), key.max_sessions, key.admin)
-                for key in settings.api_keys
-            ],
-            failure_delay_s=settings.auth_failure_delay_ms / 1e3,
-            token_s=settings.browser_token_s,
-            local=local,
-        ),
+        keys=_key_ring(settings, local),
         limits=_edge_limits(settings),
         session_limits=SessionLimits(settings.max_buffered_ms, settings.late_ms),
         recording=Recording(settings.record, settings.outputs_dir),
@@ -137,6 +137,18 @@ def build_service(
     )
     metrics.watch(service, engine.converter.block / SAMPLE_RATE_IN)
     return service
+
+
+def _key_ring(settings: Settings, local: LocalAccess | None) -> KeyRing:
+    return KeyRing(
+        [
+            KeyEntry(key.name, key.key.get_secret_value(), key.max_sessions, key.admin)
+            for key in settings.api_keys
+        ],
+        failure_delay_s=settings.auth_failure_delay_ms / 1e3,
+        token_s=settings.browser_token_s,
+        local=local,
+    )
 
 
 def _edge_limits(settings: Settings) -> EdgeLimits:
@@ -177,6 +189,7 @@ def create_app(service: Service, settings: Settings) -> ASGIApp:
                 "jobs", lambda: service.run_jobs(settings.data_dir / "jobs", settings.max_jobs)
             ),
             background("uploads", lambda: _sweep(service.scratch)),
+            background("watchdog", lambda: feed_watchdog(service, ServiceManager())),
         ]
         try:
             yield
@@ -229,7 +242,10 @@ def serve(
     """
     writer = ThreadPoolExecutor(1, "service-info")
 
+    manager = ServiceManager()
+
     def on_state(state: ServiceState) -> None:
+        manager.tell(TOLD_TO_MANAGER[state])
         if state == "ready":
             freeze_garbage()
             logger.info("ready: clients connect to {}", info.info.url)
@@ -350,6 +366,17 @@ async def warm_up_service(service: Service) -> None:
         attempts=WARM_UP_ATTEMPTS,
         final=(UserError, LookupError, ValueError),
     )
+
+
+async def feed_watchdog(service: Service, manager: ServiceManager) -> None:
+    """Tell ``manager`` in time that the event loop turns and the model threads work, for ever.
+
+    Threads that hang are replaced; when that has failed, nothing is told any more.
+    """
+    while manager.watchdog_s:
+        if not service.engine.failed:
+            manager.tell("WATCHDOG=1")
+        await asyncio.sleep(manager.watchdog_s / 4)
 
 
 async def _sweep(scratch: ScratchFolder) -> None:

@@ -31,6 +31,7 @@ TASKS = (
     "voices",
     "watch",
     "capacity",
+    "watchdog",
     "pruning",
     "jobs",
     "job-worker",
