@@ -49,7 +49,7 @@ def test_health_of_a_ready_service(client: TestClient) -> None:
     answer = client.get("/health")
     assert answer.status_code == 200
     told = answer.json()
-    assert told.pop("uptime_s") == pytest.approx(60, abs=5)
+    assert 60 <= told.pop("uptime_s") < 600
     assert told == {
         "status": "healthy",
         "state": "ready",
