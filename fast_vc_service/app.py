@@ -32,6 +32,7 @@ from fast_vc_service.process.interpreter import (
 )
 from fast_vc_service.process.scratch import UPLOADS, ScratchFolder
 from fast_vc_service.process.service_info import ServiceInfoFile
+from fast_vc_service.process.systemd import ServiceManager
 from fast_vc_service.protocol.codes import EdgeCode
 from fast_vc_service.protocol.service_state import ServiceState
 from fast_vc_service.server.auth import KeyEntry, KeyRing
@@ -42,6 +43,7 @@ from fast_vc_service.server.http.jobs.models import FileLimits
 from fast_vc_service.server.http.jobs.work import FileWork
 from fast_vc_service.server.http.response_headers import with_headers
 from fast_vc_service.server.http.voice_models import ClipLimits
+from fast_vc_service.server.local_access import LocalAccess
 from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.server.metrics import Metrics
 from fast_vc_service.server.refusal import no_such_socket, refuse
@@ -63,18 +65,30 @@ WEBSOCKET_PATHS = ("/ws", "/")
 PRUNE_INTERVAL_S = 3600.0
 WARM_UP_ATTEMPTS = 3
 
+TOLD_TO_MANAGER: dict[ServiceState, str] = {
+    "starting": "STATUS=starting",
+    "ready": "READY=1\nSTATUS=ready",
+    "draining": "STOPPING=1\nSTATUS=draining",
+    "failed": "STATUS=failed: only a new process helps",
+}
+"""By state, what systemd is told."""
+
 EXIT_S = 2.0
 """How long the process has to end once it has drained; what still runs then is not waited for."""
 
 
 def build_service(
-    settings: Settings, on_state: Callable[[ServiceState], None] = lambda _state: None
+    settings: Settings,
+    on_state: Callable[[ServiceState], None] = lambda _state: None,
+    *,
+    local: LocalAccess | None = None,
 ) -> Service:
     """Build everything the service needs from ``settings``; nothing runs yet.
 
     Args:
         settings: Effective settings, paths absolute.
         on_state: Told of every change of state.
+        local: Who counts as being on this machine; None judges by where a request comes from.
 
     Raises:
         ValueError: The engine cannot be built with these settings.
@@ -89,14 +103,7 @@ def build_service(
     service = Service(
         engine=engine,
         voices=voices,
-        keys=KeyRing(
-            [
-                KeyEntry(key.name, key.key.get_secret_value(), key.max_sessions, key.admin)
-                for key in settings.api_keys
-            ],
-            failure_delay_s=settings.auth_failure_delay_ms / 1e3,
-            token_s=settings.browser_token_s,
-        ),
+        keys=_key_ring(settings, local),
         limits=_edge_limits(settings),
         session_limits=SessionLimits(settings.max_buffered_ms, settings.late_ms),
         recording=Recording(settings.record, settings.outputs_dir),
@@ -148,6 +155,18 @@ def _file_jobs(settings: Settings, voices: VoiceCatalogue, workers: Workers) -> 
     )
 
 
+def _key_ring(settings: Settings, local: LocalAccess | None) -> KeyRing:
+    return KeyRing(
+        [
+            KeyEntry(key.name, key.key.get_secret_value(), key.max_sessions, key.admin)
+            for key in settings.api_keys
+        ],
+        failure_delay_s=settings.auth_failure_delay_ms / 1e3,
+        token_s=settings.browser_token_s,
+        local=local,
+    )
+
+
 def _edge_limits(settings: Settings) -> EdgeLimits:
     return EdgeLimits(
         max_message_bytes=settings.max_message_bytes,
@@ -177,6 +196,7 @@ def create_app(service: Service, settings: Settings) -> ASGIApp:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         tasks = [
             background("watch", service.watch),
+            background("capacity", service.follow_capacity),
             background("voices", service.make_voices),
             background(
                 "pruning", lambda: _prune(settings.outputs_dir, settings.recording_retention_days)
@@ -185,6 +205,7 @@ def create_app(service: Service, settings: Settings) -> ASGIApp:
                 "jobs", lambda: service.run_jobs(settings.data_dir / "jobs", settings.max_jobs)
             ),
             background("uploads", lambda: _sweep(service.scratch)),
+            background("watchdog", lambda: feed_watchdog(service, ServiceManager())),
         ]
         try:
             yield
@@ -216,28 +237,41 @@ def create_app(service: Service, settings: Settings) -> ASGIApp:
     )
 
 
-def serve(settings: Settings, info: ServiceInfoFile, sock: socket.socket) -> int:
+def serve(
+    settings: Settings,
+    info: ServiceInfoFile,
+    sock: socket.socket,
+    *,
+    local_token: str | None = None,
+    local_by_address: bool = True,
+) -> int:
     """Run the service on a bound socket until it is stopped; return the exit status.
 
     Args:
         settings: Effective settings; certificate files are made.
         info: The service-info file, kept up to date here.
         sock: Bound and listening.
+        local_token: What stands for being on this machine.
+        local_by_address: Whether where a request comes from says that it is.
 
     Raises:
         SettingsError: The engine cannot be built with these settings.
     """
     writer = ThreadPoolExecutor(1, "service-info")
 
+    manager = ServiceManager()
+
     def on_state(state: ServiceState) -> None:
+        manager.tell(TOLD_TO_MANAGER[state])
         if state == "ready":
             freeze_garbage()
             logger.info("ready: clients connect to {}", info.info.url)
         writer.submit(_tell_state, info, state)
 
     tune_process(settings)
+    local = LocalAccess(by_address=local_by_address, token=local_token)
     try:
-        service = build_service(settings, on_state)
+        service = build_service(settings, on_state, local=local)
         app = create_app(service, settings)
     except ValueError as error:
         raise SettingsError(str(error)) from error
@@ -349,6 +383,17 @@ async def warm_up_service(service: Service) -> None:
         attempts=WARM_UP_ATTEMPTS,
         final=(UserError, LookupError, ValueError),
     )
+
+
+async def feed_watchdog(service: Service, manager: ServiceManager) -> None:
+    """Tell ``manager`` in time that the event loop turns and the model threads work, for ever.
+
+    Threads that hang are replaced; when that has failed, nothing is told any more.
+    """
+    while manager.watchdog_s:
+        if not service.engine.failed:
+            manager.tell("WATCHDOG=1")
+        await asyncio.sleep(manager.watchdog_s / 4)
 
 
 async def _sweep(scratch: ScratchFolder) -> None:

@@ -27,6 +27,7 @@ from fast_vc_service.process import logs
 from fast_vc_service.process.home import find_home
 from fast_vc_service.process.interpreter import freeze_garbage
 from fast_vc_service.protocol.codes import ErrorCode
+from fast_vc_service.server.local_access import LocalAccess
 from fast_vc_service.server.runner import DRAIN_ATTEMPTS
 from fast_vc_service.server.service import FINISH_S
 from fast_vc_service.settings import Settings, load_settings
@@ -80,7 +81,9 @@ class Replica:
             secrets=(key.key.get_secret_value() for key in settings.api_keys),
         )
         app.tune_process(settings)
-        self._service = service = app.build_service(settings)
+        # Serve's proxies come before it: where they connect from says nothing.
+        nobody = LocalAccess(by_address=False)
+        self._service = service = app.build_service(settings, local=nobody)
         self._app = app.create_app(service, settings)
         self._tasks: set[asyncio.Task[None]] = set()
         warming = self._spawn(app.warm_up_service(service))

@@ -44,6 +44,8 @@ def check_engine(engine: Engine, voice: Voice) -> Iterator[Check]:
         },
     )
     yield _check_speed(engine, voice)
+    for warning in engine.warnings:
+        yield Check("capacity", "warning", warning, "See docs/troubleshooting.md, Capacity.")
     yield _check_streaming(converter, voice)
 
 

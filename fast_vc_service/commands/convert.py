@@ -29,6 +29,7 @@ from fast_vc_service.engine.families import build_converter, family_of
 from fast_vc_service.errors import ConversionError, SettingsError
 from fast_vc_service.process.interpreter import limit_torch_threads
 from fast_vc_service.process.names import shown
+from fast_vc_service.process.signals import end_at_next_interrupt
 from fast_vc_service.protocol.voice_choice import named_by
 from fast_vc_service.settings import Settings
 from fast_vc_service.voices.clip_check import check_clip, log_clip_warnings
@@ -100,12 +101,19 @@ def run(settings: Settings, request: Request, *, as_json: bool = False) -> int:
                 elif not as_json:
                     sys.stdout.write(_line(result) + "\n")
                     sys.stdout.flush()
-        except BaseException:
+        except BaseException as error:
             # Files under way end after the block that is being made.
+            if isinstance(error, KeyboardInterrupt):
+                _await_another_interrupt(tell)
             stopping.set()
             threads.shutdown(wait=False, cancel_futures=True)
             raise
     return _summarise(results, settings.engine, voice.name, request.report, as_json=as_json)
+
+
+def _await_another_interrupt(tell: Console) -> None:
+    end_at_next_interrupt()
+    tell.print("stopping after this block; Ctrl-C again ends at once", markup=False)
 
 
 def _file_converter(settings: Settings) -> Converter:

@@ -20,6 +20,7 @@ from fast_vc_service.errors import ServiceError, SettingsError, UserError
 from fast_vc_service.process import logs
 from fast_vc_service.process.address import bind_socket, is_loopback, service_url
 from fast_vc_service.process.disk import check_writable
+from fast_vc_service.process.local_token import LocalTokenFile
 from fast_vc_service.process.service_info import (
     ServiceInfo,
     ServiceInfoFile,
@@ -47,14 +48,19 @@ def serve(loaded: LoadedSettings) -> int:
     sock = bind_socket(settings.host, settings.port)
     port = int(sock.getsockname()[1])
     info = ServiceInfoFile(settings.temp_dir, describe(loaded, port))
-    _end_on_signal(info)
+    token = LocalTokenFile(settings.temp_dir, port)
+    _end_on_signal(info, token)
     try:
         _write(info)
+        local_token = _write_token(token, settings)
         settings = with_certificate(settings, port)
         start_logs(settings, Path(info.info.log_path))
         from fast_vc_service import app  # imports torch: only once the port is ours
 
-        return app.serve(settings, info, sock)
+        by_address = not behind_proxy(settings)
+        if local_token is not None and not by_address:
+            _tell_address(info.info.url, token)
+        return app.serve(settings, info, sock, local_token=local_token, local_by_address=by_address)
     except UserError:
         raise
     except Exception:
@@ -62,6 +68,7 @@ def serve(loaded: LoadedSettings) -> int:
         logger.exception("the service has failed")
         return 1
     finally:
+        token.remove()
         info.remove()
         sock.close()
 
@@ -115,6 +122,11 @@ def check_folders(settings: Settings) -> None:
             check_writable(getattr(settings, name))
         except OSError as error:
             raise SettingsError(f"{name}: expected a folder to write to, got: {error}") from error
+
+
+def behind_proxy(settings: Settings) -> bool:
+    """Tell whether others are expected to come through this machine, or by another name."""
+    return bool(settings.allowed_hosts) or "FORWARDED_ALLOW_IPS" in os.environ
 
 
 def refuse_second(settings: Settings) -> None:
@@ -202,8 +214,9 @@ def start_logs(settings: Settings, file: Path) -> None:
         )
 
 
-def _end_on_signal(info: ServiceInfoFile) -> None:
+def _end_on_signal(info: ServiceInfoFile, token: LocalTokenFile) -> None:
     def end(_number: int, _frame: FrameType | None) -> None:
+        token.remove()
         info.remove()
         sys.stderr.write("fast-vc: stopped by a signal\n")
         sys.stderr.flush()
@@ -211,6 +224,29 @@ def _end_on_signal(info: ServiceInfoFile) -> None:
         os._exit(0)
 
     on_end(end)
+
+
+def _write_token(token: LocalTokenFile, settings: Settings) -> str | None:
+    """Write what stands for being on this machine; with keys nothing does."""
+    if settings.api_keys:
+        return None
+    try:
+        token.write()
+    except OSError as error:
+        logger.warning("{} cannot be written: {}", token.path, error)
+        return None
+    return token.token
+
+
+def _tell_address(url: str, token: LocalTokenFile) -> None:
+    """Tell where the page has the rights of this machine, though its sockets do not show it."""
+    page = url.replace("ws", "http", 1).removesuffix("ws")
+    # A terminal is read by who sits there; a log by others.
+    shown = f"{page}#token={token.token}" if sys.stderr.isatty() else f"{page}#token=..."
+    sys.stderr.write(
+        f"the page, with the rights of who is on this machine: {shown} (token: {token.path})\n"
+    )
+    sys.stderr.flush()
 
 
 def _write(info: ServiceInfoFile) -> None:

@@ -52,11 +52,13 @@ def describe(info: ServiceInfo) -> dict[str, Any]:
     use = process_use(info)
     state: str = info.state
     sessions = None
+    warnings: list[str] = []
     problem = None
     try:
         health = ask_health(info)
         state = health.get("state", state)
         sessions = health.get("sessions")
+        warnings = health.get("warnings", [])
     except ServiceError as error:
         problem = str(error)
         if state == "ready":
@@ -67,6 +69,7 @@ def describe(info: ServiceInfo) -> dict[str, Any]:
         "state": state,
         "uptime_s": round(info.uptime_s, 1),
         "sessions": sessions,
+        "warnings": warnings,
         "pids": use.pids,
         "memory_bytes": use.memory_bytes,
         "health_error": problem,
@@ -112,6 +115,7 @@ def as_text(service: dict[str, Any]) -> str:
         "log": service["log_path"],
     }
     lines = [f"  {name:<9} {value}" for name, value in rows.items()]
+    lines += [f"  {'warning':<9} {warning}" for warning in service["warnings"]]
     return "\n".join(["fast-vc-service is running", *lines])
 
 

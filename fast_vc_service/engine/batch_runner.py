@@ -72,7 +72,7 @@ class BatchRunner:
                 queued_s = now - job.submitted_at
                 row = converted.get(job.slot_id)
                 if row is not None:
-                    answers.append((job, Result(row, step_s, queued_s, None)))
+                    answers.append((job, Result(row, step_s, queued_s, None, len(jobs))))
                 else:
                     samples = self._silence(members[job.slot_id].state)
                     answers.append((job, Result(samples, 0.0, queued_s, "failed")))

@@ -49,12 +49,14 @@ class Result:
         queued_s: Seconds between submission and the start of the step.
         silenced: None, or why silence stands for the block: ``"late"``, ``"failed"``, or
             ``"lost"``, after which no other result comes: the thread that had the session is gone.
+        stepped: Sessions in that step; 0 when it was skipped.
     """
 
     samples: FloatArray = field(repr=False)
     step_s: float
     queued_s: float
     silenced: str | None
+    stepped: int = 0
 
 
 @dataclass(slots=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 
-from fast_vc_service.contract import Converter, Voice
+from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, Voice
+from fast_vc_service.engine.best_capacity import BestCapacity
 from fast_vc_service.engine.capacity import Capacity
 from fast_vc_service.engine.families import build_converter, family_of
+from fast_vc_service.engine.learned_capacity import Answer
 from fast_vc_service.engine.placement import Lane, Placement
 from fast_vc_service.engine.posting import Post
 from fast_vc_service.engine.scheduler import Scheduler, Slot
@@ -16,6 +19,12 @@ from fast_vc_service.engine.supervision import OnRestart, ignore_restart
 from fast_vc_service.models.presets import MODELS
 from fast_vc_service.models.seedvc.options import SeedVcOptions, SeedVcSource
 from fast_vc_service.settings.model import Settings
+
+BEST_FILE = "capacity.json"
+"""In ``data_dir``."""
+
+ADVICE = "stop other programs, set a greater latency_ms"
+"""What helps a machine that carries too few sessions."""
 
 
 @dataclass
@@ -25,10 +34,12 @@ class Engine:
     Attributes:
         name: One of :data:`~fast_vc_service.engine.families.ENGINES`.
         placement: Its devices and who runs where.
+        best: The most sessions that ever fitted on this machine.
     """
 
     name: str
     placement: Placement
+    best: BestCapacity = field(default_factory=lambda: BestCapacity(None, ""))
 
     @property
     def converter(self) -> Converter:
@@ -72,7 +83,34 @@ class Engine:
 
         Blocks for seconds; call it off the event loop.
         """
-        return self.placement.warm_up(voice)
+        measured = self.placement.warm_up(voice)
+        self.best.note(self.placement.limit)
+        return measured
+
+    def measure_again(self) -> bool:
+        """See :meth:`.Placement.measure_again`."""
+        return self.placement.measure_again()
+
+    def note_best(self) -> None:
+        """Remember how many sessions fit at present, if they never were as many."""
+        self.best.note(self.placement.limit)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What whoever operates it should know: it is too slow, or slower than it was."""
+        slow = self.placement.too_slow
+        if slow is not None:
+            return [
+                f"too slow: not even one live session is converted in time on {slow.device}; "
+                f"{ADVICE}, or use a faster machine"
+            ]
+        limit, best = self.placement.limit, self.best.sessions
+        if 0 < 2 * limit < best:
+            return [
+                f"{limit} live sessions fit, and this machine had room for {best}: something "
+                f"else is using it; {ADVICE}"
+            ]
+        return []
 
     def stop(self) -> bool:
         """Stop the model threads; return whether all have ended within a limit."""
@@ -86,6 +124,7 @@ def build_engine(
     latency_ms: int | None,
     max_sessions: int | None = None,
     options: SeedVcSource | None = None,
+    best_file: Path | None = None,
     on_step: Callable[[float, int], None],
     on_restart: OnRestart = ignore_restart,
 ) -> Engine:
@@ -97,6 +136,7 @@ def build_engine(
         latency_ms: See :func:`.families.build_converter`.
         max_sessions: Overrides the measured capacity.
         options: See :func:`.families.build_converter`.
+        best_file: Where the most sessions that ever fitted are remembered; None remembers nothing.
         on_step: Called from a model thread after each step with (wall seconds, batch size).
         on_restart: Told of every model thread that is replaced.
 
@@ -109,16 +149,16 @@ def build_engine(
         converter = build_converter(engine, device=name, latency_ms=latency_ms, options=options)
         threads = family.threads or cores()
 
-        def stepped(seconds: float, batch: int) -> None:
-            built.observe(seconds, batch)
-            on_step(seconds, batch)
+        def answered(answer: Answer) -> None:
+            built.observe(answer)
 
         scheduler = Scheduler(
             converter,
             threads=threads,
             max_batch=family.max_batch,
             gather_s=family.gather_ms / 1e3,
-            on_step=stepped,
+            on_step=on_step,
+            on_answer=answered,
             on_restart=on_restart,
         )
         built = Lane(name, converter, scheduler, threads, family.max_batch)
@@ -126,7 +166,9 @@ def build_engine(
 
     family = family_of(engine)
     placement = Placement([lane(name) for name in device.split(",")], max_sessions)
-    return Engine(engine, placement)
+    converter = placement.lanes[0].converter
+    name = f"{engine} on {device}, {converter.block}+{converter.delay} at {SAMPLE_RATE_IN} Hz"
+    return Engine(engine, placement, BestCapacity(best_file, name))
 
 
 def engine_of(
@@ -142,6 +184,7 @@ def engine_of(
         latency_ms=settings.latency_ms,
         max_sessions=settings.max_sessions,
         options=options_of(settings),
+        best_file=settings.data_dir / BEST_FILE,
         on_step=on_step,
         on_restart=on_restart,
     )

@@ -1,15 +1,16 @@
-"""How many live sessions this machine carries, measured before the first one is admitted."""
+"""How many live sessions this machine carries, measured while none is live."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, Voice, block_out
+from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, State, Voice, block_out
 from fast_vc_service.engine.stream import Stream, pump
 
 MEASURED_S = 4.0
@@ -21,21 +22,22 @@ MODEL_SHARE = 0.75
 LOOP_SHARE = 0.6
 """Part of the event loop's time that streams may fill; the rest is for the sockets."""
 
-
-SMOOTHED_STEPS = 50
-"""Steps over which live step times are averaged."""
+PROBED_STEPS = 3
+"""Steps of a probe."""
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a warm-up found.
+    """What was measured.
 
     Attributes:
-        sessions: Live sessions that fit.
+        sessions: Live sessions that fit; 1 also where not even one does, see :attr:`carries_one`.
         step_s: 95th percentile of a step over ``batch`` sessions, in seconds.
         batch: Sessions in the measured step.
         stream_s: 95th percentile of one block's cutting, resampling and joining, in seconds.
         block_s: Seconds of audio a block.
+        lone_s: The same over one session.
+        probe_s: What :func:`probe` took just afterwards, in seconds; 0 when it was not made.
     """
 
     sessions: int
@@ -43,38 +45,39 @@ class Capacity:
     batch: int
     stream_s: float
     block_s: float
+    lone_s: float = 0.0
+    probe_s: float = 0.0
+
+    def expected_step_s(self, sessions: float) -> float:
+        """Return the seconds of a step over ``sessions``, on the line through what was measured."""
+        if self.batch == 1:
+            return self.step_s * sessions
+        each_s = min(max(self.step_s - self.lone_s, 0.0) / (self.batch - 1), self.lone_s)
+        return self.lone_s + each_s * (sessions - 1)
 
     @property
     def rtf(self) -> float:
         """Real-time factor of one step (p95)."""
         return self.step_s / self.block_s
 
-
-class LiveCapacity:
-    """A measured capacity, lowered while live steps take longer than the measured one.
-
-    Steps of much smaller batches say nothing of the full one and are not counted. It recovers as
-    steps do: an exponential mean over about :data:`SMOOTHED_STEPS` steps.
-    """
-
-    def __init__(self, measured: Capacity) -> None:
-        self.measured = measured
-        self._step_s = measured.step_s
-
-    def observe(self, seconds: float, batch: int) -> None:
-        """Count one live step over ``batch`` sessions."""
-        if 2 * batch > self.measured.batch:
-            scaled = seconds * self.measured.batch / batch
-            self._step_s += (scaled - self._step_s) / SMOOTHED_STEPS
-
     @property
-    def sessions(self) -> int:
-        """Live sessions that fit at present; at least 1, at most what was measured."""
-        slower = max(1.0, self._step_s / self.measured.step_s)
-        return max(1, int(self.measured.sessions / slower))
+    def carries_one(self) -> bool:
+        """Whether a block of one session is converted before the next one is whole."""
+        return self.step_s + self.stream_s < self.block_s or self.sessions > 1
 
 
-def measure(converter: Converter, voice: Voice, *, threads: int, max_batch: int) -> Capacity:
+class GivenUpError(Exception):
+    """A measurement was given up, since the machine is wanted for something better."""
+
+
+def measure(
+    converter: Converter,
+    voice: Voice,
+    *,
+    threads: int,
+    max_batch: int,
+    give_up: Callable[[], bool] = lambda: False,
+) -> Capacity:
     """Time the converter through the whole Stream at 48 kHz both ways.
 
     The largest batch (a power of two up to ``max_batch``) whose step stays within its share of a
@@ -85,12 +88,17 @@ def measure(converter: Converter, voice: Voice, *, threads: int, max_batch: int)
         voice: Any voice of its family.
         threads: Model threads that will run it side by side.
         max_batch: Most sessions a step.
+        give_up: Asked before every step.
+
+    Raises:
+        GivenUpError: ``give_up`` said so.
     """
     block_s = converter.block / SAMPLE_RATE_IN
     stream_s = _time_stream(converter)
-    sessions, step_s, batch = 0, 0.0, 1
+    sessions, step_s, lone_s, batch = 0, 0.0, 0.0, 1
     while True:
-        seconds = _time_step(converter, voice, batch, threads)
+        seconds = _time_step(converter, voice, batch, threads, give_up)
+        lone_s = lone_s or seconds
         within = int(MODEL_SHARE * block_s / seconds) * batch * threads
         if within > sessions:
             sessions, step_s = within, seconds
@@ -101,7 +109,17 @@ def measure(converter: Converter, voice: Voice, *, threads: int, max_batch: int)
     if not sessions:
         sessions, step_s, measured = 1, seconds, batch
     by_loop = int(LOOP_SHARE * block_s / stream_s)
-    return Capacity(max(1, min(sessions, by_loop)), step_s, measured, stream_s, block_s)
+    fit = max(1, min(sessions, by_loop))
+    return Capacity(
+        fit, step_s, measured, stream_s, block_s, lone_s=lone_s, probe_s=probe(converter, voice)
+    )
+
+
+def probe(converter: Converter, voice: Voice) -> float:
+    """Return the seconds of the quickest of a few steps of one session: how fast the machine is."""
+    blocks = _probe_blocks(converter)[:PROBED_STEPS]
+    state = converter.new_state(voice)
+    return min(_timed_step(converter, block[None], [state]) for block in blocks)
 
 
 def probe_speech(seconds: float, sample_rate: int) -> FloatArray:
@@ -117,11 +135,24 @@ def probe_speech(seconds: float, sample_rate: int) -> FloatArray:
     return (0.15 * rhythm * buzz + 0.003 * noise).astype(np.float32)
 
 
-def _time_step(converter: Converter, voice: Voice, batch: int, threads: int) -> float:
-    """95th percentile of a step over ``batch`` sessions while every thread does the same."""
+def _probe_blocks(converter: Converter) -> FloatArray:
+    """Blocks ``[n, block]`` of :func:`probe_speech`; n is 4 to 20."""
     speech = probe_speech(MEASURED_S, SAMPLE_RATE_IN)
     blocks = speech[: len(speech) // converter.block * converter.block].reshape(-1, converter.block)
-    blocks = blocks[: max(4, min(len(blocks), 20))]
+    return blocks[: max(4, min(len(blocks), 20))]
+
+
+def _timed_step(converter: Converter, blocks: FloatArray, states: Sequence[State]) -> float:
+    started = time.perf_counter()
+    converter.step(blocks, states)
+    return time.perf_counter() - started
+
+
+def _time_step(
+    converter: Converter, voice: Voice, batch: int, threads: int, give_up: Callable[[], bool]
+) -> float:
+    """95th percentile of a step over ``batch`` sessions while every thread does the same."""
+    blocks = _probe_blocks(converter)
     start = threading.Barrier(threads)
 
     def run(thread: int) -> list[float]:
@@ -129,10 +160,9 @@ def _time_step(converter: Converter, voice: Voice, batch: int, threads: int) -> 
         times = []
         start.wait()
         for block in blocks:
-            tiled = np.tile(block, (batch, 1))
-            started = time.perf_counter()
-            converter.step(tiled, states)
-            times.append(time.perf_counter() - started)
+            if give_up():
+                raise GivenUpError
+            times.append(_timed_step(converter, np.tile(block, (batch, 1)), states))
         return times[1:]
 
     with ThreadPoolExecutor(threads) as pool:

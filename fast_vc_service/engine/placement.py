@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fast_vc_service.contract import Converter, Voice
-from fast_vc_service.engine.capacity import Capacity, LiveCapacity, measure
+from fast_vc_service.engine.capacity import Capacity, GivenUpError, measure, probe
+from fast_vc_service.engine.learned_capacity import Answer, LearnedCapacity
 from fast_vc_service.engine.model_thread import Measured
 from fast_vc_service.engine.posting import Post
 from fast_vc_service.engine.scheduler import Scheduler, Slot
 
+STEADY = (0.7, 1.4)
+"""How a probe may differ from the one of the last measurement before there is another."""
+
 
 class CapacityError(RuntimeError):
-    """Every slot is taken."""
+    """Every slot is taken.
+
+    Attributes:
+        why: Why there are no more.
+    """
+
+    def __init__(self, message: str, why: str) -> None:
+        super().__init__(message)
+        self.why = why
 
 
 class Lane:
@@ -21,7 +33,7 @@ class Lane:
     Args:
         device: Its name.
         converter: Lives there.
-        scheduler: Runs the converter; its steps are to be told to :meth:`observe`.
+        scheduler: Runs the converter; its answers are to be told to :meth:`observe`.
         threads: Model threads of the scheduler.
         max_batch: Most sessions a step.
     """
@@ -34,32 +46,68 @@ class Lane:
         self.scheduler = scheduler
         self._threads = threads
         self._max_batch = max_batch
-        self._capacity: LiveCapacity | None = None
+        self._voice: Voice | None = None
+        self.learned: LearnedCapacity | None = None
 
     @property
     def sessions(self) -> int:
         """Live sessions that fit at present; 0 before :meth:`warm_up`."""
-        return 0 if self._capacity is None else self._capacity.sessions
+        return 0 if self.learned is None else self.learned.sessions
 
     @property
     def load(self) -> float:
         """Part of what fits that is taken; above 1 when more is allowed than was measured."""
         return self.scheduler.live / max(1, self.sessions)
 
-    def observe(self, seconds: float, batch: int) -> None:
-        """Correct what fits by a live step of ``seconds`` wall time over ``batch`` sessions."""
-        if self._capacity is not None:
-            self._capacity.observe(seconds, batch)
+    def observe(self, answer: Answer) -> None:
+        """Correct what fits by how a live block was answered."""
+        if self.learned is not None:
+            self.learned.observe(answer, self.scheduler.live)
 
     def warm_up(self, voice: Voice) -> Capacity:
         """Start the model threads and measure; blocks for seconds."""
         self.scheduler.start()
+        self._voice = voice
         capacity = measure(self.converter, voice, threads=self._threads, max_batch=self._max_batch)
-        self._capacity = LiveCapacity(capacity)
+        self._begin_with(capacity)
         self.scheduler.judge_by(
             Measured(voice, capacity.block_s, capacity.step_s, max(1, capacity.batch))
         )
         return capacity
+
+    def measure_again(self, give_up: Callable[[], bool]) -> bool:
+        """Measure while nobody is live, if a probe or what was learned says that it has changed.
+
+        Args:
+            give_up: Whether the machine is wanted for something better by now.
+
+        Returns:
+            Whether it was measured; if not, all stays as it was.
+        """
+        learned, voice = self.learned, self._voice
+        if learned is None or voice is None or give_up():
+            return False
+        last = learned.measured
+        changed = probe(self.converter, voice) / last.probe_s if last.probe_s else 1.0
+        if STEADY[0] <= changed <= STEADY[1] and learned.limit >= last.sessions:
+            return False
+        try:
+            capacity = measure(
+                self.converter,
+                voice,
+                threads=self._threads,
+                max_batch=self._max_batch,
+                give_up=give_up,
+            )
+        except GivenUpError:
+            return False
+        if give_up():
+            return False
+        self._begin_with(capacity)
+        return True
+
+    def _begin_with(self, capacity: Capacity) -> None:
+        self.learned = LearnedCapacity(capacity, threads=self._threads, max_batch=self._max_batch)
 
 
 class Placement:
@@ -73,6 +121,7 @@ class Placement:
     def __init__(self, lanes: Sequence[Lane], max_sessions: int | None) -> None:
         self.lanes = tuple(lanes)
         self._max_sessions = max_sessions
+        self._reserved = 0
 
     @property
     def live(self) -> int:
@@ -86,6 +135,24 @@ class Placement:
         return self._max_sessions or measured if measured else 0
 
     @property
+    def limit(self) -> int:
+        """Live sessions that fit by what was measured and learned; 0 before :meth:`warm_up`."""
+        return sum(lane.learned.limit for lane in self.lanes if lane.learned is not None)
+
+    @property
+    def too_slow(self) -> Lane | None:
+        """A lane that cannot carry even one session, if there is one."""
+        for lane in self.lanes:
+            if lane.learned is not None and not lane.learned.carries_one:
+                return lane
+        return None
+
+    @property
+    def reserved(self) -> int:
+        """Slots that were ever taken."""
+        return self._reserved
+
+    @property
     def failed(self) -> bool:
         """Whether a device has lost its model threads for good."""
         return any(lane.scheduler.failed for lane in self.lanes)
@@ -97,9 +164,20 @@ class Placement:
             CapacityError: All slots are taken.
         """
         if self.live >= self.capacity:
-            raise CapacityError(f"all {self.capacity} slots are taken")
+            raise CapacityError(f"all {self.capacity} slots are taken", self._why_full())
+        self._reserved += 1
         lane = min(self.lanes, key=lambda each: each.load)
         return lane.scheduler.reserve(post=post, log_id=log_id)
+
+    def _why_full(self) -> str:
+        if self._max_sessions:
+            return f"max_sessions is {self._max_sessions}"
+        if any(lane.learned is not None and lane.learned.crowded for lane in self.lanes):
+            return f"the machine is busy: {self.live} live sessions are all it carries just now"
+        measured = sum(lane.learned.measured.sessions for lane in self.lanes if lane.learned)
+        if self.limit < measured:
+            return f"{self.limit} fit at present; {measured} did when nothing else was running"
+        return f"{self.limit} live sessions fit on this machine"
 
     def check(self, elapsed_s: float) -> None:
         """Replace model threads that have died or hung; see :meth:`Scheduler.check`."""
@@ -109,6 +187,19 @@ class Placement:
     def warm_up(self, voice: Voice) -> list[Capacity]:
         """Start and measure every lane, one after the other; blocks for seconds."""
         return [lane.warm_up(voice) for lane in self.lanes]
+
+    def measure_again(self) -> bool:
+        """Measure every lane that may have changed; given up as soon as somebody takes a slot.
+
+        Blocks for up to seconds; returns whether anything was measured.
+        """
+        before = self._reserved
+
+        def give_up() -> bool:
+            return self.live > 0 or self._reserved != before
+
+        measured = [lane.measure_again(give_up) for lane in self.lanes]
+        return any(measured)
 
     def stop(self) -> bool:
         """Stop the model threads of all lanes; return whether all have ended."""

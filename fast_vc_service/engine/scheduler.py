@@ -26,6 +26,7 @@ from loguru import logger
 from fast_vc_service.contract import Converter, FloatArray, State, Voice, block_out
 from fast_vc_service.engine.batch_runner import BatchRunner, Member, log_ids
 from fast_vc_service.engine.batching import Batch, Job, JobQueue, Result, VoiceChange
+from fast_vc_service.engine.learned_capacity import Answer
 from fast_vc_service.engine.model_thread import Measured, ModelThread
 from fast_vc_service.engine.model_threads import ModelThreads
 from fast_vc_service.engine.posting import Post, answer_to, post_to
@@ -53,11 +54,13 @@ class Scheduler:
         max_batch: Most sessions a step.
         gather_s: Longest that a ready block waits for others to share its step.
         on_step: Called from a model thread after each step with (wall seconds, batch size).
+        on_answer: Told by the sessions how each of their live blocks was answered.
         on_restart: Told of every model thread that is replaced.
         clock: Monotonic seconds.
 
     Attributes:
         failed: Whether a model thread could not be replaced.
+        on_answer: As given.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class Scheduler:
         max_batch: int,
         gather_s: float = 0.0,
         on_step: Callable[[float, int], None] = lambda _seconds, _batch: None,
+        on_answer: Callable[[Answer], None] = lambda _answer: None,
         on_restart: OnRestart = ignore_restart,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.converter = converter
         self.failed = False
+        self.on_answer = on_answer
         self._runner = BatchRunner(converter, clock)
         self._on_step = on_step
         self._clock = clock
@@ -341,6 +346,10 @@ class Slot:
         """Queue ``block`` ``[block]``; ``done`` gets the result unless the slot closes first."""
         now = self._scheduler.now()
         self._scheduler.submit(Job(self._slot_id, block, now, deadline, late_at, change, done))
+
+    def answered(self, answer: Answer) -> None:
+        """Tell how a live block was answered: what fits is learned from it."""
+        self._scheduler.on_answer(answer)
 
     def close(self) -> None:
         """Give the slot back; no result comes after this."""

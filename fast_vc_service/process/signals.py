@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+INTERRUPTED = 130
+"""Exit status of who was interrupted, as shells know it."""
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -16,6 +21,13 @@ def allow_interrupt() -> None:
     Without this ``fast-vc stop`` could not stop a service started so.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def end_at_next_interrupt() -> None:
+    """Have the next SIGINT end this process at once, whatever its threads are doing."""
+    # The end of the interpreter would wait for them, and show where it was interrupted again.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(INTERRUPTED))
 
 
 def on_end(handler: Handler) -> None:

@@ -20,6 +20,7 @@ from fast_vc_service.audio.codecs import (
     make_encoder,
 )
 from fast_vc_service.contract import SAMPLE_RATE_IN, CannotBlendError, Voice
+from fast_vc_service.engine.build import ADVICE
 from fast_vc_service.engine.placement import CapacityError
 from fast_vc_service.engine.scheduler import Slot
 from fast_vc_service.engine.stream import Stream
@@ -131,6 +132,8 @@ class Admission:
                 got=str(error),
                 hint="try again later or on another server",
                 retry_after_s=service.retry_after_s(),
+                reason=error.why,
+                operator_hint=f"{ADVICE}, add a machine, or set max_sessions",
             ) from error
 
     async def _find_voice(self, chosen: VoiceChoice) -> Voice:

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from fast_vc_service.server.local_access import LocalAccess
+
 _SHA256_PREFIX = "sha256:"
 _TOKEN_PREFIX = "fvt_"  # noqa: S105
 
@@ -83,6 +85,10 @@ class KeyRing:
         entries: The keys; without any, everybody is let in.
         failure_delay_s: How long :meth:`delay_failure` waits.
         token_s: How long a token is good for.
+        local: Who needs none, being on this machine.
+
+    Attributes:
+        local: As given.
 
     Raises:
         ValueError: A key is empty, a digest is none, or a name or key comes twice.
@@ -94,9 +100,11 @@ class KeyRing:
         *,
         failure_delay_s: float = 0.5,
         token_s: float = 300.0,
+        local: LocalAccess | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.token_s = token_s
+        self.local = local or LocalAccess()
         self._clock = clock
         self._secret = secrets.token_bytes(32)
         self._digests: dict[KeyIdentity, bytes] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -11,6 +10,7 @@ from typing import Protocol
 from loguru import logger
 
 from fast_vc_service.server.retry_after import SessionEnds
+from fast_vc_service.server.standstill import is_done_within
 from fast_vc_service.sessions.errors import SessionError
 
 
@@ -27,6 +27,10 @@ class LiveConnection(Protocol):
 
     def fail(self, error: SessionError) -> None:
         """End the session with ``error``, after what is converted already."""
+        ...
+
+    def stood_still(self, seconds: float) -> None:
+        """Count ``seconds`` for nothing: the process did not run."""
         ...
 
     def check(self, now: float) -> None:
@@ -71,6 +75,9 @@ class LiveConnections:
                 logger.exception("fault in a connection")
 
     async def wait_until_empty(self, seconds: float) -> None:
-        """Wait until none is left, at most ``seconds``."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._empty.wait(), seconds)
+        """Wait until none is left, at most ``seconds`` in which the process ran."""
+        empty = asyncio.ensure_future(self._empty.wait())
+        try:
+            await is_done_within(empty, seconds)
+        finally:
+            empty.cancel()

@@ -31,6 +31,8 @@ TASKS = (
     "warm-up",
     "voices",
     "watch",
+    "capacity",
+    "watchdog",
     "pruning",
     "jobs",
     "job-worker",

@@ -6,16 +6,14 @@ away, or, when a name of its own resolves to this machine, the Host it asks for 
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fast_vc_service.protocol.codes import EdgeCode
 from fast_vc_service.server.auth import KeyRing, bearer
+from fast_vc_service.server.authority import DEFAULT_PORTS, parse_authority
 from fast_vc_service.server.refusal import Refusal, refuse
 from fast_vc_service.server.sockets.addresses import is_loopback
 from fast_vc_service.server.sockets.paced import PacedTransport
@@ -23,40 +21,7 @@ from fast_vc_service.server.sockets.paced import PacedTransport
 CONNECTIONS_RETRY_S = 5
 """What a client is told to wait when there are too many connections."""
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::([0-9]{1,5}))?", re.ASCII)
-_MAX_HOST_CHARS = 253
 _SHOWN_CHARS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Authority:
-    """A host, in lower case and without trailing dot or brackets, and the port if one is named."""
-
-    host: str
-    port: int | None
-
-    def port_for(self, scheme: str) -> int | None:
-        """Return the port, or the default one of ``scheme``."""
-        return self.port if self.port is not None else _DEFAULT_PORTS.get(scheme)
-
-
-def parse_authority(text: str) -> Authority | None:
-    """Read ``host``, ``host:port`` or ``[v6]:port``; None when it is none of them."""
-    match = _AUTHORITY.fullmatch(text.strip().lower())
-    if match is None:
-        return None
-    host, port = match[1], int(match[2]) if match[2] else None
-    if port is not None and port > 65_535:
-        return None
-    if host.startswith("["):
-        try:
-            host = str(ipaddress.IPv6Address(host[1:-1]))
-        except ValueError:
-            return None
-    else:
-        host = host.removesuffix(".")
-    return Authority(host, port) if 0 < len(host) <= _MAX_HOST_CHARS else None
 
 
 class HostPolicy:
@@ -282,7 +247,7 @@ def _parse_origin(text: str) -> tuple[str, str, int] | None:
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         return None
     authority = parse_authority(parts.netloc)
-    default_port = _DEFAULT_PORTS.get(parts.scheme)
+    default_port = DEFAULT_PORTS.get(parts.scheme)
     if authority is None or default_port is None:
         return None
     return parts.scheme, authority.host, authority.port or default_port

@@ -24,6 +24,7 @@ from fast_vc_service.server.http.voice_models import ClipLimits
 from fast_vc_service.server.live_connections import LiveConnection, LiveConnections
 from fast_vc_service.server.measurements import Measurements
 from fast_vc_service.server.retry_after import RETRY_S
+from fast_vc_service.server.standstill import MachineSleep, Standstill
 from fast_vc_service.server.threads import voice_thread
 from fast_vc_service.sessions.errors import model_stopped
 from fast_vc_service.sessions.pacing import SessionLimits
@@ -36,6 +37,9 @@ uvicorn's own shutdown it stays within the 5 s that ``fast-vc stop`` waits beyon
 
 CHECK_INTERVAL_S = 0.5
 """How often connections and model threads are looked at."""
+
+IDLE_S = 15.0
+"""How long nobody must have been live before it is looked whether the machine carries more now."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,11 @@ class Service:
         """Sessions that fit; 0 before the warm-up."""
         return self.engine.capacity
 
+    @property
+    def warnings(self) -> list[str]:
+        """What whoever operates it should know of how much it carries."""
+        return self.engine.warnings if self._state == "ready" else []
+
     def enter(self, state: ServiceState) -> None:
         """Change state and tell whoever wants to know; it decides nothing."""
         self._state = state
@@ -160,19 +169,40 @@ class Service:
         measured = await asyncio.to_thread(self._warm_engine)
         for lane, capacity in zip(self.engine.placement.lanes, measured, strict=True):
             logger.info(
-                "{} on {}: step p95 {:.1f} ms over {} sessions, a block is {:.0f} ms, {} fit",
+                "{} on {}: step p95 {:.1f} ms over {} sessions, a block is {:.0f} ms, {}",
                 self.engine.name,
                 lane.device,
                 capacity.step_s * 1e3,
                 capacity.batch,
                 capacity.block_s * 1e3,
-                capacity.sessions,
+                f"{capacity.sessions} fit" if capacity.carries_one else "too slow for one session",
             )
-        logger.info(
-            "warm after {:.1f} s, {} sessions fit", time.monotonic() - started, self.capacity
-        )
+        fit = f"up to {self.capacity} sessions are admitted"
+        logger.info("warm after {:.1f} s, {}", time.monotonic() - started, fit)
         if self._state == "starting":
             self.enter("ready")
+        for warning in self.warnings:
+            logger.warning("{}", warning)
+
+    async def follow_capacity(self) -> None:
+        """Measure again while nobody is live, remember the most that ever fitted, and warn.
+
+        Goes on for ever.
+        """
+        await self._started.wait()
+        engine, said = self.engine, self.warnings
+        while True:
+            reserved = engine.placement.reserved
+            await asyncio.sleep(IDLE_S)
+            idle = engine.live == 0 and engine.placement.reserved == reserved
+            if idle and self._state == "ready" and await asyncio.to_thread(engine.measure_again):
+                logger.info("measured again while idle: {} sessions fit", engine.placement.limit)
+            await asyncio.to_thread(engine.note_best)
+            warnings = self.warnings
+            for warning in warnings:
+                if warning not in said:
+                    logger.warning("{}", warning)
+            said = warnings
 
     def _warm_engine(self) -> list[Capacity]:
         return self.engine.warm_up(self.voices.get(self.voices.default, here=True))
@@ -218,13 +248,33 @@ class Service:
     async def watch(self) -> None:
         """Check every connection's time limits and the model threads twice a second, for ever."""
         before = time.monotonic()
+        standstill, sleep = Standstill(CHECK_INTERVAL_S), MachineSleep()
         while True:
             await asyncio.sleep(CHECK_INTERVAL_S)
             now = time.monotonic()
+            self._tell_standstill(standstill.passed_s(), sleep.passed_s())
             self.observer.refusals.sum_up()
             self._check_engine(min(now - before, 2 * CHECK_INTERVAL_S))
             before = now
             self._connections.tell_each(lambda connection, now=now: connection.check(now))  # type: ignore[misc]
+
+    def _tell_standstill(self, stood_s: float, slept_s: float) -> None:
+        """Say what no client is to blame for, and count it for no time limit."""
+        if slept_s:
+            logger.warning(
+                "the machine slept for {:.0f} s: {} sessions were live; clients elsewhere may be "
+                "gone",
+                slept_s,
+                self.live_sessions,
+            )
+        if stood_s and self._state != "starting":
+            logger.warning(
+                "the process stood still for {:.1f} s (stopped, or starved by other programs): "
+                "no time limit counts it; {} sessions go on",
+                stood_s,
+                self.live_sessions,
+            )
+            self._connections.tell_each(lambda connection: connection.stood_still(stood_s))
 
     def _check_engine(self, elapsed_s: float) -> None:
         if self._state == "starting":

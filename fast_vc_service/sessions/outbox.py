@@ -22,12 +22,14 @@ class Block:
         updates: Changes of voice and pitch that take effect with it.
         times: What it has spent so far.
         queued_at: Monotonic seconds when its output was ready to be sent.
+        behind: Whether it is part of a backlog of the client.
     """
 
     received_at: float
     updates: Sequence[tuple[VoiceChoice, float]]
     times: BlockTimes = field(default_factory=dict)
     queued_at: float = 0.0
+    behind: bool = False
 
 
 @dataclass(slots=True)

@@ -2,7 +2,9 @@
 
 Late policy (design): input that is further ahead of the stream clock than ``max_buffered_ms`` is
 not read (paced). A block of a real-time session that has waited ``late_ms`` beyond both its receipt
-and its place on the stream clock is silenced.
+and its place on the stream clock is silenced. Of a backlog, which a client sends at once after it
+has stalled, each block is expected :data:`CATCH_UP` of a block after the one before it, so that
+what the service can convert in its spare time is not silenced for coming all at once.
 """
 
 from __future__ import annotations
@@ -16,6 +18,24 @@ from dataclasses import dataclass
 from fast_vc_service.contract import SAMPLE_RATE_IN
 from fast_vc_service.engine.stream import Stream
 from fast_vc_service.sessions.outbox import Outbox
+
+CATCH_UP = 0.9
+"""Blocks: the time that each block of a backlog may need. Below 1, so that the allowance ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """The times of a block, in monotonic seconds; None for a client that sends as it likes.
+
+    Attributes:
+        deadline: When its output is wanted.
+        late_at: When it is silenced instead of converted.
+        behind: Whether it is part of a backlog: then its lateness is the client's.
+    """
+
+    deadline: float | None
+    late_at: float | None
+    behind: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +64,7 @@ class Pacing:
 
     Attributes:
         block_s: Seconds of audio a block.
+        realtime: As given.
     """
 
     def __init__(
@@ -58,13 +79,14 @@ class Pacing:
     ) -> None:
         self.block_s = stream.block / SAMPLE_RATE_IN
         self._stream = stream
-        self._realtime = realtime
+        self.realtime = realtime
         self._converting = converting
         self._outbox = outbox
         self._clock = clock
         self._max_buffered_s = limits.max_buffered_ms / 1e3
         self._late_s = 2 * self.block_s if limits.late_ms is None else limits.late_ms / 1e3
         self._started_at: float | None = None
+        self._expected_at = 0.0
         self._room = asyncio.Event()
         self._room.set()
 
@@ -78,23 +100,34 @@ class Pacing:
         if self._started_at is None:
             self._started_at = now
 
-    def when(self, index: int, received_at: float) -> tuple[float | None, float | None]:
-        """Return when block ``index``, whole since ``received_at``, is wanted, and when it is late.
+    def when(self, index: int, taken_at: float) -> When:
+        """Return the times of block ``index``.
 
-        Both are None for a client that does not send by the clock: whenever, and never.
+        Args:
+            index: Of the block, the next one after that of the last call.
+            taken_at: When it was whole: received, and let in.
         """
-        if not self._realtime:
-            return None, None
-        on_clock = (self._started_at or received_at) + (index + 1) * self.block_s
-        due_at = max(received_at, on_clock)
-        return due_at + self.block_s, due_at + self._late_s
+        if not self.realtime:
+            return When(None, None, behind=False)
+        started_at = taken_at if self._started_at is None else self._started_at
+        due_at = max(taken_at, started_at + (index + 1) * self.block_s)
+        allowed_at = min(max(due_at, self._expected_at), due_at + self._max_buffered_s)
+        self._expected_at = allowed_at + CATCH_UP * self.block_s
+        return When(
+            allowed_at + self.block_s, allowed_at + self._late_s, behind=allowed_at > due_at
+        )
+
+    def answered(self, now: float) -> None:
+        """Take note that a block has been answered: the next ones are expected sooner for it."""
+        left_s = CATCH_UP * self.block_s * len(self._converting)
+        self._expected_at = min(self._expected_at, now + left_s)
 
     def room_in_s(self, now: float) -> float:
         """Seconds until more input may be read; infinite: when some has been converted or sent."""
         most_s = self._max_buffered_s
         if len(self._converting) * self.block_s >= most_s or self._outbox.queued_s >= most_s:
             return math.inf
-        if not self._realtime or self._started_at is None:
+        if not self.realtime or self._started_at is None:
             return 0.0
         stream = self._stream
         elapsed_s = now - self._started_at

@@ -16,6 +16,7 @@ from loguru import logger
 from fast_vc_service.audio.codecs import Decoder, Encoder
 from fast_vc_service.contract import SAMPLE_RATE_IN, CannotBlendError, Voice
 from fast_vc_service.engine.batching import Result
+from fast_vc_service.engine.learned_capacity import Answer
 from fast_vc_service.engine.scheduler import Slot
 from fast_vc_service.engine.stream import Stream
 from fast_vc_service.protocol.codes import WarningCode
@@ -100,6 +101,7 @@ class Session:
         self._changes = VoiceChanges(voice, choice, start.pitch_shift, find_voice)
         self._markers: deque[tuple[int, str | int]] = deque()
         self._last_word: SessionError | None = None
+        self._answered_at = clock()
 
     # ------------------------------------------------------------------ input
 
@@ -117,7 +119,7 @@ class Session:
             return True
         if not self._intake.is_one_piece(payload) or self._pacing.room_in_s(received_at) > 0.0:
             return False
-        self._take(payload, received_at)
+        self._take(payload, received_at, received_at)
         return True
 
     async def feed(self, payload: bytes, received_at: float) -> None:
@@ -128,12 +130,14 @@ class Session:
         Raises:
             SessionError: INVALID_AUDIO after a second of undecodable packets.
         """
+        taken_at = received_at
         for piece in self._intake.pieces(payload):
             if self._pacing.room_in_s(self._clock()) > 0.0:
                 await self._pacing.wait_for_room(self._input_is_over)
+                taken_at = self._clock()
             if self._input_is_over():
                 return
-            self._take(piece, received_at)
+            self._take(piece, received_at, taken_at)
 
     def mark(self, marker: Marker) -> None:
         """Answer ``marker`` when the output has come this far."""
@@ -190,7 +194,8 @@ class Session:
             )
         self._stream.end()
         self._pacing.look_again()
-        self._take_blocks(self._clock())
+        now = self._clock()
+        self._take_blocks(now, now)
         if self._stream.done:
             self._finish()
 
@@ -231,6 +236,16 @@ class Session:
         return self._pacing.holding and not self._over
 
     @property
+    def late_by_client_ms(self) -> float:
+        """That part of :attr:`silenced_ms` that the client had sent too late."""
+        return self._statistics.late_by_client_ms
+
+    @property
+    def silenced_ms(self) -> float:
+        """Audio that silence stands for so far."""
+        return self._statistics.silenced_ms
+
+    @property
     def received_ms(self) -> float:
         """Audio received so far."""
         return self._statistics.received_ms
@@ -244,8 +259,8 @@ class Session:
     def _input_is_over(self) -> bool:
         return self._outbox.finished or self._stream.ended
 
-    def _take(self, piece: bytes, received_at: float) -> None:
-        """Decode ``piece`` and submit the blocks that it completes."""
+    def _take(self, piece: bytes, received_at: float, taken_at: float) -> None:
+        """Decode ``piece``, for which there is room since ``taken_at``, and submit its blocks."""
         if piece:
             self._pacing.begin(received_at)
         started = time.perf_counter()
@@ -255,20 +270,25 @@ class Session:
         self._statistics.took_in(decoded - started, time.perf_counter() - decoded)
         if self._recorder is not None:
             self._recorder.input(samples, self._statistics.received_ms)
-        self._take_blocks(received_at)
+        self._take_blocks(received_at, taken_at)
 
-    def _take_blocks(self, received_at: float) -> None:
+    def _take_blocks(self, received_at: float, taken_at: float) -> None:
         while True:
             index = self._stream.blocks_taken
             samples = self._stream.take_block()
             if samples is None:
                 return
             change, updates = self._changes.take(index)
-            deadline, late_at = self._pacing.when(index, received_at)
+            when = self._pacing.when(index, taken_at)
+            times = self._statistics.input_times()
             # The scheduler keeps the order, so results come in it.
-            self._open.append(Block(received_at, updates, self._statistics.input_times()))
+            self._open.append(Block(received_at, updates, times, behind=when.behind))
             self._slot.submit(
-                samples, self._converted, deadline=deadline, late_at=late_at, change=change
+                samples,
+                self._converted,
+                deadline=when.deadline,
+                late_at=when.late_at,
+                change=change,
             )
 
     def _converted(self, result: Result) -> None:
@@ -277,11 +297,22 @@ class Session:
         if result.silenced == "lost":
             self.fail(model_stopped())
             return
+        block = self._open.popleft()
+        self._tell_how_answered(block, result)
         try:
-            self._take_result(self._open.popleft(), result)
+            self._take_result(block, result)
         except Exception:
             logger.exception("a converted block could not be handed on")
             self.fail(internal_error())
+
+    def _tell_how_answered(self, block: Block, result: Result) -> None:
+        now = self._clock()
+        turn_at, self._answered_at = max(block.received_at, self._answered_at), now
+        self._pacing.answered(now)
+        # Of a backlog the others go first: how long it takes says nothing of the machine.
+        if self._pacing.realtime and not block.behind:
+            late = result.silenced == "late"
+            self._slot.answered(Answer(now - turn_at, result.step_s, result.stepped, late))
 
     def _take_result(self, block: Block, result: Result) -> None:
         stream = self._stream
@@ -294,7 +325,7 @@ class Session:
             times["step"] = result.step_s
             self._statistics.stepped(result.step_s)
         else:
-            self._silence(result.silenced)
+            self._silence(result.silenced, behind=block.behind)
         started = time.perf_counter()
         samples = stream.accept(result.samples)
         resampled = time.perf_counter()
@@ -312,9 +343,16 @@ class Session:
         if done:
             self._finish()
 
-    def _silence(self, reason: str) -> None:
-        self._statistics.silenced()
-        if reason == "late":
+    def _silence(self, reason: str, *, behind: bool) -> None:
+        by_client = behind and reason == "late"
+        self._statistics.silenced(by_client=by_client)
+        if by_client:
+            self._warnings.warn(
+                WarningCode.LATE,
+                "the client had stalled, and more came at once than could be converted in time: "
+                "silence stands for some of it",
+            )
+        elif reason == "late":
             self._warnings.warn(
                 WarningCode.LATE, "the service could not keep up: silence stands for some audio"
             )

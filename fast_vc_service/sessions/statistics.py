@@ -42,6 +42,7 @@ class SessionStatistics:
         self._packets = 0
         self.delivered_samples = 0
         self._silenced_blocks = 0
+        self._late_by_client = 0
         self._latency_s = Histogram()
         self._rtf = Histogram()
         self._decode_s = 0.0
@@ -62,6 +63,11 @@ class SessionStatistics:
         """Audio that silence stands for."""
         return self._silenced_blocks * self._block_s * 1e3
 
+    @property
+    def late_by_client_ms(self) -> float:
+        """Audio that silence stands for because the client had stalled."""
+        return self._late_by_client * self._block_s * 1e3
+
     def took_in(self, decode_s: float, resample_s: float) -> None:
         """Count what decoding and resampling a piece of input took."""
         self._decode_s += decode_s
@@ -77,9 +83,10 @@ class SessionStatistics:
         """Count a block that was converted in a step of ``step_s`` wall seconds."""
         self._rtf.add(step_s / self._block_s)
 
-    def silenced(self) -> None:
-        """Count a block that silence stands for."""
+    def silenced(self, *, by_client: bool) -> None:
+        """Count a block that silence stands for, and whether the client had stalled."""
         self._silenced_blocks += 1
+        self._late_by_client += by_client
         self._observer.late(1)
 
     def encoded(self) -> None:

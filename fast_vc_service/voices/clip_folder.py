@@ -11,6 +11,7 @@ from pathlib import Path
 from loguru import logger
 
 from fast_vc_service.audio.files import AudioFileError, audio_info
+from fast_vc_service.process.names import shown
 from fast_vc_service.protocol.voice_choice import normal_name
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
@@ -49,7 +50,7 @@ class ClipFolder:
         return dict(sorted(self._survey()[0].items()))
 
     def problems(self) -> dict[str, str]:
-        """Return why clips of the folder make no voice, by file name."""
+        """Return why clips of the folder make no voice, by file name as it can be shown."""
         return self._survey()[1]
 
     def report(self, clip: Clip, reason: str | None) -> None:
@@ -59,7 +60,7 @@ class ClipFolder:
                 return
             self._findings[clip] = reason
         if reason is not None:
-            logger.warning("{} makes no voice: {}", clip.path.name, reason)
+            logger.warning("{} makes no voice: {}", shown(clip.path.name), reason)
 
     def _survey(self) -> tuple[dict[str, Clip], dict[str, str]]:
         """Return the usable clips by voice name, and the reasons against others by file name."""
@@ -69,11 +70,11 @@ class ClipFolder:
             name = normal_name(clip.path.stem)
             reason = self._inspect(clip, name)
             if reason is None and name in clips:
-                reason = f"{clips[name].path.name} already makes the voice {name!r}"
+                reason = f"{shown(clips[name].path.name)} already makes the voice {name!r}"
             if reason is None:
                 clips[name] = clip
             else:
-                problems[clip.path.name] = reason
+                problems[shown(clip.path.name)] = reason
         return clips, problems
 
     def _inspect(self, clip: Clip, name: str) -> str | None:

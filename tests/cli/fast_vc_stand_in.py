@@ -23,7 +23,7 @@ def over(phase: str) -> bool:
     return not Path(phase).exists()
 
 
-def serve(settings: Any, info: Any, sock: socket.socket) -> int:
+def serve(settings: Any, info: Any, sock: socket.socket, **_local: Any) -> int:
     stopping: list[int] = []
     signal.signal(signal.SIGINT, lambda number, _: stopping.append(number))
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))

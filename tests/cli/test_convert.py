@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -365,3 +367,41 @@ def test_names_that_cannot_be_printed_cost_a_batch_nothing(
         written = line.partition(" -> ")[2].partition(": ")[0]
         assert len(soundfile.read(written)[0]), "it opens by the name that is shown"
     assert len({line.partition(" -> ")[0] for line in lines}) == 5
+
+
+def test_a_second_interrupt_ends_at_once_without_a_traceback(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    source = root / "wavs" / "sources" / "telephone-male-8k.wav"
+    program = [sys.executable, str(Path(__file__).with_name("stuck_fast_vc.py"))]
+    with subprocess.Popen(
+        [
+            *program,
+            "convert",
+            "--engine",
+            "passthrough",
+            "--output-dir",
+            str(tmp_path / "out"),
+            str(source),
+        ],
+        env={
+            **os.environ,
+            "FAST_VC_HOME": str(tmp_path),
+            "FAST_VC_VOICES_DIR": str(root / "wavs" / "references"),
+            "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")]),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "stuck\n"
+        process.send_signal(signal.SIGINT)
+        said = ""
+        while "Ctrl-C again" not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert "Traceback" not in said + process.stderr.read()

@@ -29,7 +29,8 @@ def test_a_sound_machine_is_told_so(settings: Settings, capsys: pytest.CaptureFi
     told = json.loads(capsys.readouterr().out)
     checks = {check["name"]: check for check in told["checks"]}
     assert told["ok"] is True
-    assert set(checks) == {
+    # A machine that is very busy just now warns of it as well.
+    assert set(checks) - {"capacity"} == {
         *("machine", "device", "libopus", "port", "access", "open files", "folders"),
         *("voices", "delay", "speed", "streaming"),
     }

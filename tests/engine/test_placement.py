@@ -11,6 +11,7 @@ from fast_vc_service.engine import placement as placement_module
 from fast_vc_service.engine.batching import Result
 from fast_vc_service.engine.build import build_engine
 from fast_vc_service.engine.capacity import Capacity
+from fast_vc_service.engine.learned_capacity import FEWEST_ANSWERS, LOWER_S, Answer
 from fast_vc_service.engine.placement import CapacityError, Lane, Placement
 from fast_vc_service.engine.scheduler import Scheduler
 from stub_converter import StubConverter, stub_voice
@@ -66,11 +67,19 @@ def test_what_is_full_takes_nobody_until_one_leaves(placed: Placement) -> None:
 
 
 def test_a_device_that_gets_slower_takes_fewer(placed: Placement, lanes: list[Lane]) -> None:
-    for _ in range(500):
-        lanes[0].observe(0.04, 1)
-    assert lanes[0].sessions == 1
-    assert lanes[1].sessions == 2
+    learned = lanes[0].learned
+    assert learned is not None
+    learned._short.since -= 2 * LOWER_S
+    for _ in range(FEWEST_ANSWERS):
+        lanes[0].observe(Answer(turnaround_s=0.2, step_s=0.01, stepped=1, late=False))
+    assert learned.limit == 3
+    assert (lanes[0].sessions, lanes[1].sessions) == (1, 2), "nobody new while it is crowded"
     assert placed.capacity == 3
+    for _ in range(3):
+        placed.reserve(post=nobody, log_id="-")
+    with pytest.raises(CapacityError) as full:
+        placed.reserve(post=nobody, log_id="-")
+    assert "the machine is busy: 3 live sessions are all" in full.value.why
 
 
 def test_max_sessions_overrides_what_was_measured(lanes: list[Lane]) -> None:

@@ -71,6 +71,19 @@ def test_the_unit_is_one(tmp_path: Path) -> None:
     assert "fast-vc.service" not in done.stderr, done.stderr
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_the_unit_may_do_no_more_than_it_must() -> None:
+    unit = str(DEPLOY / "fast-vc.service")
+    done = subprocess.run(
+        # In tenths; what it is at present stands in docs/deployment.md.
+        ["systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager", unit],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx")
 def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
     key, certificate = tmp_path / "privkey.pem", tmp_path / "fullchain.pem"

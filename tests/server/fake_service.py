@@ -95,6 +95,7 @@ class FakeService:
     can_blend: bool = True
     live_sessions: int = 3
     capacity: int = 24
+    warnings: list[str] = field(default_factory=list)
     started_at: float = field(default_factory=lambda: time.time() - 60)
     observer: Measurements = field(
         default_factory=lambda: Measurements(Metrics(), PerformanceReport())

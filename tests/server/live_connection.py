@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from fast_vc_service.contract import Voice
 from fast_vc_service.engine.batching import Job, Result
+from fast_vc_service.engine.learned_capacity import Answer
 from fast_vc_service.engine.placement import CapacityError
 from fast_vc_service.protocol.service_state import ServiceState
 from fast_vc_service.server.auth import KeyRing
@@ -62,6 +63,8 @@ class Slot:
         if not self.closed:
             self.jobs.append(Job(1, block, 0.0, when["deadline"], when["late_at"], None, done))
 
+    def answered(self, answer: Answer) -> None: ...
+
     def close(self) -> None:
         if not self.closed:
             self.closed = True
@@ -80,7 +83,7 @@ class Engine:
 
     def reserve(self, *, post: Any, log_id: str) -> Slot:
         if self.live >= self.capacity:
-            raise CapacityError("all slots are taken")
+            raise CapacityError("all slots are taken", "2 live sessions fit on this machine")
         self.live += 1
         self.slots.append(Slot(self))
         return self.slots[-1]

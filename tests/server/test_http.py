@@ -49,15 +49,26 @@ def test_health_of_a_ready_service(client: TestClient) -> None:
     answer = client.get("/health")
     assert answer.status_code == 200
     told = answer.json()
-    assert told.pop("uptime_s") == pytest.approx(60, abs=5)
+    assert 60 <= told.pop("uptime_s") < 600
     assert told == {
         "status": "healthy",
         "state": "ready",
         "engine": "world",
         "sessions": {"live": 3, "capacity": 24},
+        "warnings": [],
         "version": __version__,
     }
     assert answer.headers["cache-control"] == "no-store"
+
+
+def test_health_of_a_service_on_a_machine_that_is_too_slow(
+    client: TestClient, service: FakeService
+) -> None:
+    service.warnings = ["too slow"]
+    answer = client.get("/health")
+    assert answer.status_code == 200
+    told = answer.json()
+    assert (told["state"], told["warnings"]) == ("ready", ["too slow"])
 
 
 @pytest.mark.parametrize("state", ["starting", "draining"])

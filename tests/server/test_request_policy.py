@@ -10,14 +10,13 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from fast_vc_service.server.auth import KeyEntry, KeyRing
+from fast_vc_service.server.authority import Authority, parse_authority
 from fast_vc_service.server.http.response_headers import with_headers
 from fast_vc_service.server.refusal import no_such_socket
 from fast_vc_service.server.request_policy import (
-    Authority,
     ConnectionLimits,
     HostPolicy,
     OriginPolicy,
-    parse_authority,
 )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from fast_vc_service.audio.files import write_audio
 from fast_vc_service.contract import FloatArray, Voice
 from fast_vc_service.models.passthrough.converter import PassthroughConverter
 from fast_vc_service.voices import voice_file
+from fast_vc_service.voices.clip_folder import ClipFolder
 from fast_vc_service.voices.folder import UnknownVoiceError, VoiceStore
 from fast_vc_service.voices.voice_file import load_voice, save_voice
 
@@ -234,3 +236,29 @@ def test_a_voice_survives_its_file(tmp_path: Path) -> None:
 def test_a_missing_voice_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no readable voice"):
         load_voice(tmp_path / "none.safetensors")
+
+
+def test_names_that_cannot_be_shown_cost_a_line_each_and_no_other_clip(tmp_path: Path) -> None:
+    alto = Path(__file__).parents[2] / "wavs" / "references" / "alto.wav"
+    names = [
+        b"good.wav",
+        b"a\xff.wav",
+        b"a\xfe.wav",
+        b"a\nb.wav",
+        b"\x1b[2J.wav",
+        b"x" * 200 + b".wav",
+    ]
+    for name in names:
+        (Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))).write_bytes(alto.read_bytes())
+    lines: list[str] = []
+    handler = logger.add(lambda message: lines.append(str(message)), format="{message}")
+    try:
+        folder = ClipFolder(tmp_path)
+        assert list(folder.clips()) == ["good"]
+        problems = folder.problems()
+    finally:
+        logger.remove(handler)
+    assert len(problems) == len(lines) == len(names) - 1, "two different names stay different"
+    for shown in (*problems, *(line.removesuffix("\n") for line in lines)):
+        assert shown.isprintable()
+        shown.encode()

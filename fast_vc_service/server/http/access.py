@@ -9,12 +9,8 @@ from fastapi import Request
 from fast_vc_service.protocol.codes import EdgeCode, ErrorCode
 from fast_vc_service.server.auth import Caller, KeyRing, bearer
 from fast_vc_service.server.http.problems import ProblemError
-from fast_vc_service.server.request_policy import parse_authority
-from fast_vc_service.server.sockets.addresses import is_loopback
 from fast_vc_service.server.sockets.answers import Grant
 from fast_vc_service.server.sockets.paced import PacedTransport
-
-_FORWARDED = {b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"}
 
 
 def key_check(keys: KeyRing) -> Callable[[Request], Awaitable[None]]:
@@ -62,15 +58,21 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
+def place_check(keys: KeyRing) -> Callable[[Request], Awaitable[None]]:
+    """Return the dependency that finds out who is on this machine; after :func:`key_check`."""
+
+    async def check(request: Request) -> None:
+        presented = bearer(request.scope["headers"])
+        local = not keys.required and await keys.local.is_local(request.scope, presented)
+        request.state.local = local
+
+    return check
+
+
 def is_local(request: Request) -> bool:
-    """Tell whether the request was made on this machine, and not by a proxy that runs on it."""
-    headers: list[tuple[bytes, bytes]] = request.scope["headers"]
-    if request.client is None or any(name in _FORWARDED for name, _ in headers):
-        return False
-    authority = parse_authority(request.headers.get("host", ""))
-    return (
-        authority is not None and is_loopback(authority.host) and is_loopback(request.client.host)
-    )
+    """Tell whether the request was made on this machine; after :func:`place_check`."""
+    local: bool = request.state.local
+    return local
 
 
 def may_change(request: Request) -> bool:

@@ -30,7 +30,7 @@ from fast_vc_service.process.disk import is_disk_error
 from fast_vc_service.protocol.codes import EdgeCode, ErrorCode
 from fast_vc_service.server.auth import KeyRing
 from fast_vc_service.server.http import openapi
-from fast_vc_service.server.http.access import key_check
+from fast_vc_service.server.http.access import key_check, place_check
 from fast_vc_service.server.http.jobs.routes import Files, file_routes
 from fast_vc_service.server.http.page import PageFiles, page_routes
 from fast_vc_service.server.http.problems import Problem, ProblemError, problem, respond
@@ -80,6 +80,11 @@ class ServiceView(Watched, Files, Protocol):
         ...
 
     @property
+    def warnings(self) -> list[str]:
+        """What whoever operates it should know; empty when all is well."""
+        ...
+
+    @property
     def can_blend(self) -> bool:
         """Whether blends of voices can be chosen."""
         ...
@@ -113,18 +118,20 @@ def router(service: ServiceView) -> APIRouter:
     """Return the routes over ``service``; :func:`create_http_app` adds how errors are answered."""
     routes = APIRouter()
     routes.include_router(_open_routes(service))
-    for keyed in (
-        _measurement_routes(service),
-        _description_routes(),
-        token_routes(service.keys),
-        voice_routes(
-            service.voices, service.clip_limits, service.scratch, can_blend=service.can_blend
-        ),
-        file_routes(service),
+    key, place = Depends(key_check(service.keys)), Depends(place_check(service.keys))
+    voices = voice_routes(
+        service.voices, service.clip_limits, service.scratch, can_blend=service.can_blend
+    )
+    for keyed, checks in (
+        (_measurement_routes(service), [key]),
+        (_description_routes(), [key]),
+        (token_routes(service.keys), [key]),
+        (voices, [key, place]),
+        (file_routes(service), [key, place]),
     ):
         routes.include_router(
             keyed,
-            dependencies=[Depends(key_check(service.keys))],
+            dependencies=checks,
             responses={401: {"model": Problem, "description": "The key is missing or wrong."}},
         )
     return routes
@@ -160,6 +167,7 @@ def _open_routes(service: ServiceView) -> APIRouter:
                 state=state,
                 engine=service.engine_name,
                 sessions=Sessions(live=service.live_sessions, capacity=service.capacity),
+                warnings=service.warnings,
                 uptime_s=_uptime_s(service),
                 version=__version__,
             ),

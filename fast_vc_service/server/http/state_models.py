@@ -44,6 +44,7 @@ class Health(BaseModel):
                     "state": "ready",
                     "engine": "world",
                     "sessions": {"live": 3, "capacity": 24},
+                    "warnings": [],
                     "uptime_s": 3600.0,
                     "version": "0.3.0",
                 }
@@ -55,6 +56,10 @@ class Health(BaseModel):
     state: ServiceState
     engine: str
     sessions: Sessions
+    warnings: list[str] = Field(
+        description="What whoever operates the service should know: it is too slow for live "
+        "speech, or carries far less than it did. Empty when all is well."
+    )
     uptime_s: float
     version: str
 

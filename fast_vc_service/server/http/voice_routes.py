@@ -150,7 +150,8 @@ def _adding_routes(voices: VoiceCatalogue, limits: ClipLimits, scratch: ScratchF
         if not may_change(request):
             raise forbidden(
                 "voices cannot be uploaded from another machine while there are no keys",
-                "configure api_keys and present one, or upload on the machine of the service",
+                "configure api_keys and present one, or upload on the machine of the service; who "
+                "can read its file fast_vc_service_port_<port>.token may present what that holds",
             )
         caller = caller_of(request)
         async with receive_upload(

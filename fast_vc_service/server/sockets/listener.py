@@ -18,6 +18,7 @@ from fast_vc_service.server.sockets.paced import PacedTransport
 from fast_vc_service.server.sockets.places import Place, Places
 from fast_vc_service.server.sockets.shared_buffer import SharedBuffer
 from fast_vc_service.server.sockets.turns import Turns
+from fast_vc_service.server.standstill import Standstill
 
 ACCEPTED_A_TURN = 8
 HANDSHAKES_A_TURN = 2
@@ -59,6 +60,7 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._standstill = Standstill(CHECK_INTERVAL_S)
         sock.setblocking(False)
         self._listen()
         self._check()
@@ -143,12 +145,14 @@ class Listener:
             held=self._held,
             buffer=self._buffer,
         )
-        place.check = transport.check
+        place.check, place.shift = transport.check, transport.shift
         return transport
 
     def _check(self) -> None:
         # First of all: what fails for one place does not end the checks of the others for good.
         self._timers["check"] = self._loop.call_later(CHECK_INTERVAL_S, self._check)
-        now = time.monotonic()
+        stood_s, now = self._standstill.passed_s(), time.monotonic()
         for place in self._places:
+            if stood_s:
+                place.shift(stood_s)
             place.check(now)

@@ -275,6 +275,13 @@ class PacedTransport(asyncio.Transport, asyncio.BufferedProtocol):
         """Whether it is closed, or about to be."""
         return self._beneath.is_closing()
 
+    def shift(self, seconds: float) -> None:
+        """Count ``seconds`` for nothing: the process stood still."""
+        if self.place.deadline is not None:
+            self.place.deadline += seconds
+        if self._unread_since is not None:
+            self._unread_since += seconds
+
     def close(self) -> None:
         """Close it when what is written has been sent."""
         if self._unread_since is None:

@@ -36,6 +36,7 @@ class Place:
         held_bytes: Bytes that are kept for it.
         drop: Cuts its line.
         check: Called every second with the monotonic time.
+        shift: Called with the seconds in which the process stood still, which count for nothing.
     """
 
     def __init__(self, address: str | None, *, kept_back: bool, deadline: float) -> None:
@@ -46,6 +47,7 @@ class Place:
         self.held_bytes = 0
         self.drop: Callable[[], object] = lambda: None
         self.check: Callable[[float], None] = lambda _now: None
+        self.shift: Callable[[float], None] = lambda _seconds: None
 
 
 class Places:

@@ -23,6 +23,7 @@ from fast_vc_service.server.admission import Admission
 from fast_vc_service.server.auth import KeyIdentity, bearer
 from fast_vc_service.server.retry_after import RETRY_S
 from fast_vc_service.server.service import Service
+from fast_vc_service.server.standstill import is_done_within
 from fast_vc_service.server.websocket.channel import (
     Channel,
     Message,
@@ -46,6 +47,9 @@ from fast_vc_service.sessions.session import Session
 
 SLOW_READER_GOODBYE_S = 1.0
 """How long error and close are tried on a peer that does not read."""
+
+SILENCED_SHARE = 0.01
+"""Part of a session's audio that may be silenced without a warning in the log."""
 
 
 class WebSocketEndpoint:
@@ -118,16 +122,18 @@ class Connection:
 
     async def _first_message(self) -> str | bytes | SessionError:
         timeout_s = self._service.limits.handshake_timeout_s
+        message = asyncio.ensure_future(self._channel.next_message())
         try:
-            async with asyncio.timeout(timeout_s):
-                return await self._channel.next_message()
-        except TimeoutError:
-            raise SessionError(
-                ErrorCode.TIMEOUT,
-                "no first message came",
-                expected=f"a config message within {timeout_s:g} s",
-                got="nothing",
-            ) from None
+            if await is_done_within(message, timeout_s):
+                return message.result()
+        finally:
+            message.cancel()
+        raise SessionError(
+            ErrorCode.TIMEOUT,
+            "no first message came",
+            expected=f"a config message within {timeout_s:g} s",
+            got="nothing",
+        )
 
     async def _authenticate(self, message: str | bytes) -> tuple[Start, KeyIdentity | None]:
         """Judge the key first, then the message; the answer is in the client's dialect."""
@@ -187,7 +193,7 @@ class Connection:
                 with contextlib.suppress(asyncio.CancelledError, PeerGoneError, OSError):
                     await task
             service.observer.session_closed(self._outcome)
-            logger.info("session closed: {}", self._outcome)
+            _log_end(session, self._outcome)
             if self._life.state is State.STUCK:
                 await self._abandon()
 
@@ -307,6 +313,10 @@ class Connection:
         """See :class:`LiveConnection`."""
         self._fail(error)
 
+    def stood_still(self, seconds: float) -> None:
+        """See :class:`LiveConnection`."""
+        self._watch.stood_still(seconds)
+
     def check(self, now: float) -> None:
         """See :class:`LiveConnection`."""
         if self._watch.peer_is_stuck(now) and self._life.on(Event.UNREAD):
@@ -335,6 +345,22 @@ class Connection:
                 await self._channel.put_error(error)
         self._channel.wire.abort()
         self._life.on(Event.SAID)
+
+
+def _log_end(session: Session, outcome: str) -> None:
+    heard_s, silenced_ms = session.received_ms / 1e3, session.silenced_ms
+    share = silenced_ms / 1e3 / heard_s if heard_s else 0.0
+    by_client_ms = session.late_by_client_ms
+    blamed = f", {by_client_ms:.0f} ms since the client had stalled" if by_client_ms else ""
+    logger.log(
+        "WARNING" if share > SILENCED_SHARE else "INFO",
+        "session closed: {}, {:.1f} s of audio, {:.0f} ms of it silenced ({:.1%}){}",
+        outcome,
+        heard_s,
+        silenced_ms,
+        share,
+        blamed,
+    )
 
 
 def _auth_error(presented: str | None) -> SessionError:

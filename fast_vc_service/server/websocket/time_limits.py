@@ -34,6 +34,13 @@ class Watch:
         """Begin to count: the session is open."""
         self._opened_at = self.heard_at = now
 
+    def stood_still(self, seconds: float) -> None:
+        """Count ``seconds`` for nothing: the process did not run."""
+        self._opened_at += seconds
+        self.heard_at += seconds
+        if self._progress_at is not None:
+            self._progress_at += seconds
+
     @property
     def sending(self) -> bool:
         """Whether a message is being sent."""

@@ -148,10 +148,13 @@ async function showHealth() {
   const health = await api.health();
   const full = health?.state === "ready" && health.sessions.live >= health.sessions.capacity;
   const live = conversation !== null && conversation.state !== "idle";
-  const state = health === null ? "gone" : full && !live ? "full" : health.state;
+  const slow = health?.state === "ready" && health.warnings?.length > 0;
+  const ready = full && !live ? "full" : slow ? "slow" : health?.state;
+  const state = health === null ? "gone" : ready;
   byId("service").dataset.state = state;
   const name = health?.engine ? ` · ${health.engine}` : "";
   byId("service-text").textContent = text(`service_${state}`) + name;
+  byId("service").title = health?.warnings?.join("\n") ?? "";
 }
 
 // ------------------------------------------------------------------ a whole file

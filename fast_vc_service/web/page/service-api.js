@@ -4,6 +4,7 @@
 import { ServiceError } from "../client/errors.js";
 
 const RENEW_BEFORE_S = 30;
+const LOCAL_TOKEN = "fast-vc-local-token";
 
 /**
  * @typedef {object} VoiceInfo
@@ -33,6 +34,8 @@ export class ServiceApi {
   /** @type {string | null} */
   #token = null;
   #expiresAt = 0;
+  /** Stands for being on the machine of the service: from the address that `serve` prints. */
+  #local = localToken();
 
   /** Whether a key was given. */
   get hasKey() {
@@ -111,11 +114,25 @@ export class ServiceApi {
 
   /** @param {string} path @param {RequestInit} [init] */
   async #call(path, init = {}) {
-    const token = await this.token();
+    const token = (await this.token()) ?? this.#local;
     const headers = new Headers();
     if (token !== undefined) headers.set("authorization", `Bearer ${token}`);
     return checked(fetch(path, { cache: "no-store", ...init, headers }));
   }
+}
+
+/**
+ * The token in the address that opened the page: kept while the tab is open, and not in the
+ * address, which may be shown or shared.
+ * @returns {string | undefined}
+ */
+function localToken() {
+  const found = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (found !== null) {
+    sessionStorage.setItem(LOCAL_TOKEN, found);
+    history.replaceState(null, "", location.pathname + location.search);
+  }
+  return sessionStorage.getItem(LOCAL_TOKEN) ?? undefined;
 }
 
 /**
