@@ -6,6 +6,8 @@ block has waited ``gather_s`` for company, or when the earliest deadline leaves 
 Live sessions go before file conversions, the earliest deadline first. Under overload that alone
 would let the same sessions lose every time, so what a session has lost lately makes its next block
 more urgent; and a file conversion that has waited :data:`FILE_PATIENCE_S` goes as if it were live.
+Before that, file conversions share no step with live sessions, and while there are any, no step
+with each other: a step must be short for whoever comes meanwhile.
 A session's work stays in order and never runs twice at a time.
 """
 
@@ -107,6 +109,7 @@ class Batch:
 class _Queue:
     waiting: deque[Job] = field(default_factory=deque)
     running: bool = False
+    live: bool = False
     lost_lately: float = 0.0
 
     def count(self, *, lost: bool) -> None:
@@ -163,6 +166,7 @@ class JobQueue:
         if queue is None:
             return
         queue.waiting.append(job)
+        queue.live = job.deadline is not None
         if not queue.running and len(queue.waiting) == 1:
             self._ready[job.slot_id] = queue
             self._leave_by = min(self._leave_by, self._latest_start(job))
@@ -191,15 +195,23 @@ class JobQueue:
             if waiting:
                 heads.append((_urgency(waiting[0], queue.lost_lately, now), slot_id))
         heads.sort()
-        share = -(-len(heads) // max(1, self._workers - self._busy))
         jobs = []
-        for _, slot_id in heads[: min(self._max_batch, share)]:
+        for slot_id in self._together(heads):
             queue = self._ready[slot_id]
             queue.count(lost=False)
             jobs.append(queue.waiting.popleft())
         batch = Batch(late, jobs)
         self._start(batch)
         return batch
+
+    def _together(self, heads: list[tuple[tuple[bool, float], int]]) -> list[int]:
+        """Return the sessions of the next step, of all that could run, the most urgent first."""
+        urgent = [slot_id for (gives_way, _), slot_id in heads if not gives_way]
+        if not urgent and any(queue.live for queue in self._queues.values()):
+            return [slot_id for _, slot_id in heads[:1]]
+        fit = urgent or [slot_id for _, slot_id in heads]
+        share = -(-len(fit) // max(1, self._workers - self._busy))
+        return fit[: min(self._max_batch, share)]
 
     def finish(self, batch: Batch) -> None:
         """Take note that ``batch`` has run: its sessions may run again."""

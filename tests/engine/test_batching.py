@@ -45,6 +45,21 @@ def test_live_work_goes_before_files_and_the_earliest_deadline_first() -> None:
     assert [each.job.slot_id for each in ran] == [3, 2, 1]
 
 
+def test_files_share_no_step_with_live_sessions_nor_with_each_other_beside_them() -> None:
+    queue = queue_of(5, max_batch=8)
+    for item in (job(0), job(1), job(2), job(3, deadline=9.0), job(4, deadline=8.0)):
+        queue.push(item)
+    batches = []
+    while batch := queue.take(0.0):
+        batches.append([each.slot_id for each in batch.jobs])
+        queue.finish(batch)
+    assert batches == [[4, 3], [0], [1], [2]]
+    queue.push(job(0, 1.0))
+    queue.push(job(3, 2.0, deadline=9.0))
+    # Who has waited long enough is no longer kept apart.
+    assert {each.slot_id for each in queue.take(1.0 + FILE_PATIENCE_S).jobs} == {0, 3}
+
+
 def test_one_session_never_runs_twice_at_a_time() -> None:
     queue = queue_of(1, max_batch=8, workers=2)
     queue.push(job(0))
