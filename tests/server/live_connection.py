@@ -98,7 +98,8 @@ class Voices:
         raise UnknownVoiceError(name, ["loud", "stub"])
 
     def made(self, name: str, owner: str | None = None) -> Voice | None:
-        return None
+        # All are, so that no thread but that of the test is needed.
+        return self.get(name, owner)
 
     def names(self, owner: str | None = None) -> list[str]:
         return ["loud", "stub"]
