@@ -281,7 +281,7 @@ def test_clean_spares_a_running_service(home: Path, port: int, cli: Cli, serve: 
         path.touch()
     os.utime(old, (0, 0))
     mine = {path.name for path in (home / "temp").iterdir()} - {"left-over"}
-    assert len(mine) == 3
+    assert len(mine) == 4
 
     declined = cli("clean")
     assert declined.returncode == 1

@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+# Worker processes get the same path: for them.
+sys.path.insert(0, str(Path(__file__).parent / "in_workers"))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from fast_vc_service import cli
 from fast_vc_service.contract import Converter
@@ -20,7 +23,12 @@ def small(block_ms: int, _device: str, options: SeedVcSource) -> Converter:
     return seedvc_networks.converter("tiny", quick, block_ms)
 
 
-if __name__ == "__main__":
+def make_small() -> None:
+    """Have the engine built with small networks in this process."""
     family = families.FAMILIES["seedvc-tiny"]
     families.FAMILIES["seedvc-tiny"] = replace(family, build=small, max_batch=2)
+
+
+if __name__ == "__main__":
+    make_small()
     cli.main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fast_vc_service.client import SyncServiceClient, VoiceServiceError
 from fast_vc_service.models.presets import MODELS
 
 
+@pytest.mark.slow
 def test_two_sessions_are_converted_side_by_side(tmp_path: Path) -> None:
     service = launch(
         tmp_path,
@@ -28,8 +30,12 @@ def test_two_sessions_are_converted_side_by_side(tmp_path: Path) -> None:
         service.wait_until("ready", 240)
         audio = (3000 * np.random.default_rng(0).standard_normal(12_000)).astype("<i2").tobytes()
         config = {"type": "config", "realtime": False, "sample_rate_out": 22_050}
-        with service.connect() as one, service.connect() as two:
-            for ws, voice in ((one, "soprano"), (two, "bass")):
+        with contextlib.ExitStack() as connections:
+            both = []
+            for voice in ("soprano", "bass"):
+                # Not before its turn: a voice may take longer than a first message.
+                ws = connections.enter_context(service.connect())
+                both.append(ws)
                 ws.send(json.dumps(config | {"voice": voice}))
                 ready = json.loads(ws.recv(timeout=120))
                 assert ready["engine"] == "seedvc-tiny", ready
@@ -37,7 +43,7 @@ def test_two_sessions_are_converted_side_by_side(tmp_path: Path) -> None:
                 ws.send(audio)
                 ws.send(json.dumps({"type": "end"}))
             outs = []
-            for ws in (one, two):
+            for ws in both:
                 payload = b""
                 while isinstance(message := ws.recv(timeout=240), bytes):
                     payload += message
