@@ -13,6 +13,7 @@ import pytest
 
 from fast_vc_service.app import TOLD_TO_MANAGER, feed_watchdog
 from fast_vc_service.process.systemd import ServiceManager
+from waiting import spend_async
 
 
 @dataclass
@@ -76,14 +77,14 @@ def test_the_watchdog_is_fed_while_the_model_threads_work(manager: Manager) -> N
         feeding = asyncio.create_task(feed_watchdog(service, told))
         heard: list[str] = []
         while len(heard) < 3:
-            await asyncio.sleep(0)
+            await spend_async(0)
             heard += manager.heard()
         assert set(heard) == {"WATCHDOG=1"}
         service.engine.failed = True
-        await asyncio.sleep(0)
+        await spend_async(0)
         manager.heard()
         for _ in range(20):
-            await asyncio.sleep(told.watchdog_s / 4)
+            await spend_async(told.watchdog_s / 4)
         assert manager.heard() == []
         feeding.cancel()
 
