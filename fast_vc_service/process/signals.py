@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
-
-INTERRUPTED = 130
-"""Exit status of who was interrupted, as shells know it."""
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -25,9 +21,10 @@ def allow_interrupt() -> None:
 
 def end_at_next_interrupt() -> None:
     """Have the next SIGINT end this process at once, whatever its threads are doing."""
-    # The end of the interpreter would wait for them, and show where it was interrupted again.
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(INTERRUPTED))
+        # By the system itself: a handler of Python waits for the main thread, which may wait for
+        # others, and the end of the interpreter would show where it was interrupted again.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def on_end(handler: Handler) -> None:
