@@ -58,7 +58,8 @@ from fast_vc_service.sessions.pacing import SessionLimits
 from fast_vc_service.sessions.recorder import SHARED_WRITER, prune
 from fast_vc_service.sessions.report import PerformanceReport
 from fast_vc_service.settings import Settings
-from fast_vc_service.voices.catalogue import VoiceCatalogue, build_catalogue
+from fast_vc_service.voices.build import catalogue_of
+from fast_vc_service.voices.catalogue import VoiceCatalogue
 from fast_vc_service.voices.making import MakerElsewhere, Recipe
 
 WEBSOCKET_PATHS = ("/ws", "/")
@@ -99,7 +100,8 @@ def build_service(
     SHARED_WRITER.on_restart = observer.task_restarted
     engine = engine_of(settings, on_step=observer.step, on_restart=observer.task_restarted)
     workers = Workers.watched(observer.worker_failed)
-    voices = _catalogue(settings, engine.converter, workers)
+    recipe = Recipe(settings.engine, options_of(settings), engine.converter.family)
+    voices = catalogue_of(settings, engine.converter, MakerElsewhere(workers.voices, recipe))
     service = Service(
         engine=engine,
         voices=voices,
@@ -116,22 +118,6 @@ def build_service(
     )
     metrics.watch(service, engine.converter.block / SAMPLE_RATE_IN)
     return service
-
-
-def _catalogue(settings: Settings, converter: Converter, workers: Workers) -> VoiceCatalogue:
-    return build_catalogue(
-        converter,
-        voices_dir=settings.voices_dir,
-        default_voice=settings.default_voice,
-        cache_dir=settings.models_dir / "voices",
-        data_dir=settings.data_dir,
-        # The check takes networks, which a service that needs no torch does not load for it.
-        checks_clips=family_of(settings.engine).on_torch,
-        max_voices=settings.max_voices,
-        maker=MakerElsewhere(
-            workers.voices, Recipe(settings.engine, options_of(settings), converter.family)
-        ),
-    )
 
 
 def _file_jobs(settings: Settings, voices: VoiceCatalogue, workers: Workers) -> FileJobs:

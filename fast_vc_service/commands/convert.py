@@ -22,7 +22,6 @@ from fast_vc_service.audio.files import read_audio
 from fast_vc_service.commands.finished import Finished
 from fast_vc_service.commands.one_file import Converted, Request, StoppedError, convert_file
 from fast_vc_service.commands.source_files import find_files
-from fast_vc_service.commands.voices import catalogue_of
 from fast_vc_service.contract import Converter, Voice
 from fast_vc_service.engine.build import options_of
 from fast_vc_service.engine.families import build_converter, family_of
@@ -32,6 +31,7 @@ from fast_vc_service.process.names import shown
 from fast_vc_service.process.signals import end_at_next_interrupt
 from fast_vc_service.protocol.voice_choice import named_by
 from fast_vc_service.settings import Settings
+from fast_vc_service.voices.build import catalogue_of
 from fast_vc_service.voices.clip_check import check_clip, log_clip_warnings
 from fast_vc_service.voices.excerpt import best_excerpt
 

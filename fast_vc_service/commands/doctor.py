@@ -19,7 +19,6 @@ from rich.text import Text
 from fast_vc_service.audio.opus import opus_available
 from fast_vc_service.commands.check import Check
 from fast_vc_service.commands.check_engine import check_engine
-from fast_vc_service.commands.voices import catalogue_of
 from fast_vc_service.engine.build import cores, engine_of
 from fast_vc_service.engine.families import family_of
 from fast_vc_service.errors import ServiceError, UserError
@@ -28,6 +27,7 @@ from fast_vc_service.process.address import bind_socket, is_loopback
 from fast_vc_service.process.interpreter import limit_torch_threads
 from fast_vc_service.process.service_info import find_services
 from fast_vc_service.settings import Settings
+from fast_vc_service.voices.build import catalogue_of
 from fast_vc_service.voices.catalogue import VoiceCatalogue
 
 MIN_FREE_BYTES = 1 << 30

@@ -19,7 +19,6 @@ import soundfile
 from fast_vc_service.audio.files import AudioFileError, audio_info, read_audio
 from fast_vc_service.audio.pcm import to_int16
 from fast_vc_service.audio.untrusted import read_untrusted
-from fast_vc_service.contract import Converter
 from fast_vc_service.engine.build import options_of
 from fast_vc_service.engine.families import build_converter, family_of
 from fast_vc_service.errors import SettingsError, VoiceError
@@ -27,11 +26,10 @@ from fast_vc_service.process.interpreter import limit_torch_threads
 from fast_vc_service.process.names import one_line
 from fast_vc_service.protocol.voice_choice import normal_name
 from fast_vc_service.settings import Settings
+from fast_vc_service.voices.build import catalogue_of
 from fast_vc_service.voices.catalogue import (
     TooManyVoicesError,
     UnsuitableClipError,
-    VoiceCatalogue,
-    build_catalogue,
 )
 from fast_vc_service.voices.clip_check import check_clip
 from fast_vc_service.voices.clip_folder import ClipFolder
@@ -39,19 +37,6 @@ from fast_vc_service.voices.uploads import CLIP, RECORD, UploadedVoices, VoiceRe
 
 EXPORT_SCHEMA = 1
 MAX_RECORD_BYTES = 64 * 1024
-
-
-def catalogue_of(settings: Settings, converter: Converter) -> VoiceCatalogue:
-    """Build the catalogue that the settings describe."""
-    return build_catalogue(
-        converter,
-        voices_dir=settings.voices_dir,
-        default_voice=settings.default_voice,
-        cache_dir=settings.models_dir / "voices",
-        data_dir=settings.data_dir,
-        checks_clips=family_of(settings.engine).on_torch,
-        max_voices=settings.max_voices,
-    )
 
 
 def describe(settings: Settings) -> list[dict[str, Any]]:
