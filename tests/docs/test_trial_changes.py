@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -23,6 +24,15 @@ def test_a_change_that_edits_many_files_is_found(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(trial_changes, "MOST_FILES", 3)
     found = list(trial_changes.problems(PAGE))
     assert "message.patch edits 4 files; at most 3 may be" in found
+
+
+@pytest.mark.parametrize("trial", trial_changes.TRIALS, ids=lambda trial: trial.name)
+def test_a_patch_fits_the_code(trial: trial_changes.Trial) -> None:
+    command = ["git", "apply", "--check", str(trial.patch)]
+    done = subprocess.run(
+        command, cwd=trial_changes.ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
 
 
 @pytest.mark.slow
