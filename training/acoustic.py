@@ -1,4 +1,4 @@
-"""``python -m training.acoustic``: train the acoustic model against a discriminator.
+"""``python -m training.acoustic``: train the acoustic model against a discriminator and a reader.
 
 The trunk predicts the mean envelope; the flow network is a generator of the detail, one step from
 zero noise. The source is heard as the service hears it, through another vocal tract and another
@@ -39,14 +39,16 @@ from training.conversion_batches import AHEAD, BEFORE, Conversions, Speakers
 from training.loop import Run, add_arguments
 from training.memory_content import version_of
 from training.precision import half_precision
+from training.reader import Reader
 
 FRAMES = 125
 """Frames of 20 ms a segment."""
 
 DELTA_WEIGHT, RESULT_WEIGHT, ADVERSARY_WEIGHT, MATCHING_WEIGHT = 0.5, 1.0, 0.25, 0.5
 CONTENT_WEIGHT = 0.1
-ADVERSARY_ALONE, ADVERSARY_WARMUP = 250, 250
-"""Steps in which the discriminator learns alone, then those in which its weight grows."""
+READING_WEIGHT = 0.5
+JUDGES_ALONE, JUDGES_WARMUP = 250, 250
+"""Steps in which discriminator and reader learn alone, then those in which their weight grows."""
 
 SYNTHETIC_SHARE = 0.4
 VARIANCE_SEGMENTS = 400
@@ -122,7 +124,7 @@ class Trainer:
         network: what is trained.
         encoder: trained with it.
         variance: [96], of what the teacher hears.
-        rate: of the discriminator.
+        rate: of the discriminator and the reader.
     """
 
     def __init__(
@@ -130,13 +132,14 @@ class Trainer:
     ) -> None:
         device = next(network.parameters()).device
         self._network, self._encoder, self._variance = network, encoder, variance.to(device)
-        self.discriminator = Discriminator().to(device)
+        self.judges = nn.ModuleDict({"discriminator": Discriminator(), "reader": Reader()})
+        self.judges.to(device)
         self.optimiser = torch.optim.AdamW(
-            self.discriminator.parameters(), rate, betas=(0.8, 0.98), weight_decay=0.01
+            self.judges.parameters(), rate, betas=(0.8, 0.98), weight_decay=0.01
         )
 
     def losses(self, batch: Conversions, rng: torch.Generator, step: int) -> dict[str, Tensor]:
-        """Weighted parts of the network's loss; the discriminator makes its step here."""
+        """Weighted parts of the network's loss; the judges make their step here."""
         network, device = self._network, batch.mel.device
         rows, frames = batch.valid.shape
         mel, level = perturbed(batch, rng)
@@ -151,7 +154,7 @@ class Trainer:
             speaker, vector = prepare(network, batch, roughened)
             state = network.new_state(rows, 1, device)
             h, mean, _ = network.trunk(heard.content, heard.cues, speaker, state)
-            alone = step < ADVERSARY_ALONE
+            alone = step < JUDGES_ALONE
             with torch.set_grad_enabled(not alone):
                 velocity, _ = network.flow.stream(
                     torch.zeros_like(target), h, speaker.flow[0], state.flow[0]
@@ -165,7 +168,7 @@ class Trainer:
         count = weight.sum().clamp(min=1)
         both = weight.reshape(rows, 2 * frames, -1)[:, 1:]
         change = (mean - target).reshape(rows, 2 * frames, -1).diff(dim=1)
-        adversary, matching = self._judge(made, target, batch.valid, vector.detach(), rng)
+        adversary, matching, misread = self._judge(made, target, batch, vector.detach(), rng)
         apart = squared_error(heard.content, batch.teacher, batch.counts, self._variance)
         learned = {
             "mean": ((mean - target).abs() * weight).sum() / count,
@@ -175,29 +178,36 @@ class Trainer:
         if alone:
             # Before it can judge, it would only let the generator be smoothed.
             return learned
-        share = min(1.0, (step - ADVERSARY_ALONE) / ADVERSARY_WARMUP)
+        share = min(1.0, (step - JUDGES_ALONE) / JUDGES_WARMUP)
         return learned | {
             "result": share * RESULT_WEIGHT * ((made - target).abs() * weight).sum() / count,
             "adversary": share * ADVERSARY_WEIGHT * adversary,
             "matching": share * MATCHING_WEIGHT * matching,
+            "reading": share * READING_WEIGHT * misread,
         }
 
     def _judge(
-        self, made: Tensor, target: Tensor, valid: Tensor, vector: Tensor, rng: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """One step of the discriminator, then its verdict with gradients for what was made."""
-        fine = [each.reshape(len(each), 2 * valid.shape[1], -1) for each in (made, target)]
-        false, true = crops(fine, valid, rng)
-        judge = self.discriminator.requires_grad_(requires_grad=True)
+        self, made: Tensor, target: Tensor, batch: Conversions, vector: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One step of the judges, then their verdicts with gradients for what was made."""
+        valid, counts = batch.valid, batch.counts & batch.valid
+        ours, theirs = (each.reshape(len(each), 2 * valid.shape[1], -1) for each in (made, target))
+        false, true = crops([ours, theirs], valid, rng)
+        judge, reader = self.judges["discriminator"], self.judges["reader"]
+        self.judges.requires_grad_(requires_grad=True)
         with half_precision(made.device):
             scores = judge(true, vector)[0].float(), judge(false.detach(), vector)[0].float()
+            read = reader(theirs).float()
+        unread = squared_error(read, batch.teacher, counts, self._variance)
         self.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(discriminator_loss(*scores))
+        torch.autograd.backward(discriminator_loss(*scores) + unread)
         self.optimiser.step()
-        judge.requires_grad_(requires_grad=False)
+        self.judges.requires_grad_(requires_grad=False)
         with half_precision(made.device):
             verdict, real = judge(false, vector), judge(true, vector)
-        return generator_losses(verdict, real)
+            read = reader(ours).float()
+        misread = squared_error(read, batch.teacher, counts, self._variance)
+        return *generator_losses(verdict, real), misread
 
 
 @torch.no_grad()
@@ -256,10 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "acoustic": {"config": asdict(config), **common},
             "content": {"config": asdict(encoder.config), **common},
         },
-        beside={
-            "discriminator": trainer.discriminator,
-            "discriminator_optimiser": trainer.optimiser,
-        },
+        beside={"judges": trainer.judges, "judges_optimiser": trainer.optimiser},
     )
 
     def step_losses(step: int) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from fast_vc_service.models.nano.acoustic import CUES, GLOBAL, Acoustic, AcousticConfig
 from fast_vc_service.models.nano.content import ContentConfig, ContentEncoder
@@ -16,6 +17,7 @@ from training.acoustic import FRAMES, WARP, Trainer, hear, measure, perturbed, v
 from training.adversary import CROP_FRAMES, Discriminator, crops, discriminator_loss
 from training.conversion_batches import AHEAD, BEFORE, Speakers, shown_frames
 from training.packed_speech import Library
+from training.reader import Reader
 
 CONTENT = ContentConfig(0, 24, 4, normalised=False)
 ACOUSTIC = AcousticConfig(
@@ -73,10 +75,11 @@ def test_the_stages_of_an_acoustic_step(
     variance = variance_of(speakers["real"])
     assert variance.shape == (CONTENT.bottleneck,)
     trainer = Trainer(network, encoder, variance, 1e-3)
-    before = [each.clone() for each in trainer.discriminator.parameters()]
+    before = [each.clone() for each in trainer.judges.parameters()]
     detail = network.detail.clone()
     parts = trainer.losses(batches["synthetic"], torch.Generator().manual_seed(1), 1000)
-    assert set(parts) == {"mean", "change", "content", "result", "adversary", "matching"}
+    judged = {"result", "adversary", "matching", "reading"}
+    assert set(parts) == {"mean", "change", "content"} | judged
     assert all(bool(torch.isfinite(part.detach())) for part in parts.values())
     torch.autograd.backward(torch.stack(list(parts.values())).sum())
     assert network.flow.out.weight.grad is not None
@@ -85,10 +88,10 @@ def test_the_stages_of_an_acoustic_step(
     assert encoder.stem.weight.grad is not None
     assert encoder.stem.weight.grad.abs().sum() > 0
     assert not torch.equal(network.detail, detail)
-    after = list(trainer.discriminator.parameters())
+    after = list(trainer.judges.parameters())
     assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
     fresh = trainer.losses(batches["synthetic"], torch.Generator().manual_seed(1), 0)
-    assert set(fresh) == {"mean", "change", "content"}, "the discriminator learns alone at first"
+    assert set(fresh) == {"mean", "change", "content"}, "the judges learn alone at first"
 
     figures = measure(network, encoder, valid, 0) | measure(network, encoder, valid, 1)
     assert figures["db_0"] > 0
@@ -138,6 +141,24 @@ def test_a_judge_learns_to_tell_real_from_made() -> None:
         torch.autograd.backward(loss)
         optimiser.step()
     assert loss.item() < 0.3
+
+
+def test_a_reader_learns_what_an_envelope_says() -> None:
+    torch.manual_seed(0)
+    reader = Reader()
+    optimiser = torch.optim.AdamW(reader.parameters(), 1e-3)
+    spectra = torch.randn(5, BANDS)
+    for _ in range(80):
+        said = torch.randint(5, (8, 20))
+        wanted = functional.one_hot(said, CONTENT.bottleneck).float()
+        envelope = spectra[said].repeat_interleave(2, 1)
+        read = reader(envelope + 0.1 * torch.randn(envelope.shape))
+        assert read.shape == wanted.shape
+        loss = (read - wanted).square().sum(-1).mean()
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+    assert loss.item() < 0.2, "of 0.8 that a constant has"
 
 
 def test_crops_are_cut_alike_and_inside_what_is_valid() -> None:
