@@ -15,9 +15,10 @@ import typer
 
 from fast_vc_service.audio.opus import FRAME_MS
 from fast_vc_service.client import options
-from fast_vc_service.client.client import DEFAULT_BITRATE, DEFAULT_RATE_HZ, DEFAULT_URL
+from fast_vc_service.client.client import DEFAULT_BITRATE, DEFAULT_URL
 from fast_vc_service.loadtest import options as load
 from fast_vc_service.loadtest.command_line import run_and_present_load
+from fast_vc_service.protocol.limits import DEFAULT_RATE_HZ
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,9 +1,10 @@
-"""What a message of audio is made of: one interface for PCM and Opus, in and out."""
+"""What a message of audio is made of: one interface for PCM, G.711 and Opus, in and out."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from fast_vc_service.audio.g711 import G711Decoder, G711Encoder
 from fast_vc_service.audio.opus import (
     FRAME_MS,
     CorruptAudioError,
@@ -15,7 +16,7 @@ from fast_vc_service.audio.opus import (
 from fast_vc_service.audio.pcm import PcmDecoder, PcmEncoder
 from fast_vc_service.audio.resample import MAX_RATE_HZ, MIN_RATE_HZ
 from fast_vc_service.contract import FloatArray
-from fast_vc_service.protocol.limits import Encoding
+from fast_vc_service.protocol.limits import ENCODINGS, G711_ENCODINGS, G711_RATES_HZ, Encoding
 
 __all__ = [
     "CorruptAudioError",
@@ -40,11 +41,11 @@ class Decoder(Protocol):
         ...
 
     def conceal(self) -> FloatArray:
-        """Stand in for one lost packet (Opus: as long as the last one; PCM: nothing)."""
+        """Stand in for one lost packet (Opus: as long as the last one; others: nothing)."""
         ...
 
     def pending_bytes(self) -> int:
-        """Return the bytes held back of an unfinished PCM sample; Opus: 0."""
+        """Return the bytes held back of an unfinished PCM sample; others: 0."""
         ...
 
 
@@ -53,15 +54,15 @@ class Encoder(Protocol):
 
     Attributes:
         pre_skip_samples: Samples at the stream's rate to drop from the start of what a decoder
-            makes of the messages; 0 for PCM.
-        packet_samples: Samples a message holds; 0 for PCM, whose messages have any length.
+            makes of the messages; 0 unless Opus.
+        packet_samples: Samples a message holds; 0 unless Opus: other messages have any length.
     """
 
     pre_skip_samples: int
     packet_samples: int
 
     def encode(self, samples: FloatArray) -> list[bytes]:
-        """Encode ``[n]`` samples, any n: PCM one message (none when n is 0), Opus 0..n packets."""
+        """Encode ``[n]`` samples, any n: one message (none when n is 0), Opus 0..n packets."""
         ...
 
     def flush(self) -> list[bytes]:
@@ -75,8 +76,9 @@ def make_decoder(
     """Make the decoder of one stream (spec: WebSocket protocol, config).
 
     Args:
-        encoding: ``"PCM"`` (signed little-endian, mono) or ``"OPUS"`` (a raw packet a message).
-        sample_rate: Hz. PCM: 8000 to 48000; Opus: 8000, 12000, 16000, 24000 or 48000.
+        encoding: ``"PCM"`` (signed little-endian, mono), ``"OPUS"`` (a raw packet a message),
+            ``"MULAW"`` or ``"ALAW"`` (G.711, a byte a sample).
+        sample_rate: Hz. PCM: 8000 to 48000; Opus: 8000, 12000, 16000, 24000 or 48000; G.711: 8000.
         bit_depth: PCM only: 16, 24 or 32.
         frame_ms: Opus only: duration of a packet lost before the first.
 
@@ -86,8 +88,11 @@ def make_decoder(
     """
     if encoding == "OPUS":
         return OpusDecoder(sample_rate, frame_ms)
-    _check_pcm(encoding, sample_rate)
-    return PcmDecoder(bit_depth)
+    if encoding == "PCM":
+        _check_pcm(sample_rate)
+        return PcmDecoder(bit_depth)
+    _check_g711(encoding, sample_rate)
+    return G711Decoder(encoding)
 
 
 def make_encoder(
@@ -96,7 +101,8 @@ def make_encoder(
     """Make the encoder of one stream (spec: WebSocket protocol, config).
 
     Args:
-        encoding: ``"PCM"`` (int16 little-endian, mono) or ``"OPUS"`` (a raw packet a message).
+        encoding: ``"PCM"`` (int16 little-endian, mono), ``"OPUS"`` (a raw packet a message),
+            ``"MULAW"`` or ``"ALAW"`` (G.711, a byte a sample).
         sample_rate: Hz, as for :func:`make_decoder`.
         bitrate: Opus only: bits a second, 6000 to 510000.
         frame_ms: Opus only: duration of a packet, 2.5, 5, 10, 20, 40 or 60.
@@ -107,14 +113,22 @@ def make_encoder(
     """
     if encoding == "OPUS":
         return OpusEncoder(sample_rate, bitrate, frame_ms)
-    _check_pcm(encoding, sample_rate)
-    return PcmEncoder()
+    if encoding == "PCM":
+        _check_pcm(sample_rate)
+        return PcmEncoder()
+    _check_g711(encoding, sample_rate)
+    return G711Encoder(encoding)
 
 
-def _check_pcm(encoding: str, sample_rate: int) -> None:
-    if encoding != "PCM":
-        raise ValueError(f"encoding must be PCM or OPUS, got {encoding!r}")
+def _check_pcm(sample_rate: int) -> None:
     if not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ:
         raise ValueError(
             f"sample_rate must be {MIN_RATE_HZ}..{MAX_RATE_HZ} Hz for PCM, got {sample_rate}"
         )
+
+
+def _check_g711(encoding: str, sample_rate: int) -> None:
+    if encoding not in G711_ENCODINGS:
+        raise ValueError(f"encoding must be one of {', '.join(ENCODINGS)}, got {encoding!r}")
+    if sample_rate not in G711_RATES_HZ:
+        raise ValueError(f"sample_rate must be {G711_RATES_HZ[0]} Hz for G.711, got {sample_rate}")

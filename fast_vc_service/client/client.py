@@ -37,11 +37,11 @@ from fast_vc_service.client.output import OutputTrack
 from fast_vc_service.client.protocol_types import Ready, SessionOptions
 from fast_vc_service.client.timeline import Timeline, now
 from fast_vc_service.contract import FloatArray
+from fast_vc_service.protocol.limits import implied_rate_hz
 from fast_vc_service.protocol.members import Dialect
 from fast_vc_service.protocol.voice_choice import JsonVoice
 
 DEFAULT_URL = "ws://localhost:8042/ws"
-DEFAULT_RATE_HZ = 16_000
 DEFAULT_BITRATE = 32_000
 
 ANSWER_TIMEOUT_S = 60.0
@@ -118,9 +118,9 @@ class VoiceClient:
         self._timeline = timeline
         self._on_notice = on_notice
 
-        rate_in = options.get("sample_rate", DEFAULT_RATE_HZ)
-        rate_out = options.get("sample_rate_out", DEFAULT_RATE_HZ)
         encodings = options.get("encoding", "PCM"), options.get("encoding_out", "PCM")
+        rate_in = options.get("sample_rate", implied_rate_hz(encodings[0]))
+        rate_out = options.get("sample_rate_out", implied_rate_hz(encodings[1]))
         try:
             encoder = make_encoder(
                 encodings[0], rate_in, bitrate, options.get("opus_frame_duration", FRAME_MS)

@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from fast_vc_service.audio.opus import FRAME_DURATIONS_MS, FRAME_MS
-from fast_vc_service.client.client import DEFAULT_BITRATE, DEFAULT_RATE_HZ, DEFAULT_URL
+from fast_vc_service.client.client import DEFAULT_BITRATE, DEFAULT_URL
 from fast_vc_service.client.protocol_types import SessionOptions
 from fast_vc_service.client.run import Plan
+from fast_vc_service.protocol.limits import DEFAULT_RATE_HZ, G711_ENCODINGS, implied_rate_hz
 from fast_vc_service.protocol.members import Dialect
 
 DEFAULT_SOURCE = "wavs/sources/low-pitched-male-24k.wav"
@@ -24,10 +25,12 @@ _FRAME_DURATIONS = ", ".join(f"{duration:g}" for duration in FRAME_DURATIONS_MS)
 
 
 class Encoding(StrEnum):
-    """How audio travels."""
+    """How audio travels; MULAW and ALAW are those of telephone lines."""
 
     PCM = "PCM"
     OPUS = "OPUS"
+    MULAW = "MULAW"
+    ALAW = "ALAW"
 
 
 SourceWavPath = Annotated[
@@ -42,7 +45,13 @@ EncodingIn = Annotated[
     Encoding, typer.Option("--encoding", help="How audio is sent.", case_sensitive=False)
 ]
 SampleRate = Annotated[
-    int, typer.Option("--samplerate", "--sr", help="Hz of the audio sent.", metavar="HZ")
+    int,
+    typer.Option(
+        "--samplerate",
+        "--sr",
+        help="Hz of the audio sent; MULAW and ALAW are always 8000.",
+        metavar="HZ",
+    ),
 ]
 Url = Annotated[str, typer.Option(help="Address of the service.", metavar="URL")]
 ApiKey = Annotated[
@@ -81,7 +90,12 @@ VoiceName = Annotated[
         "--voice", help="Voice to convert to. Default: the service's own.", metavar="NAME"
     ),
 ]
-SampleRateOut = Annotated[int, typer.Option(help="Hz of the audio that comes back.", metavar="HZ")]
+SampleRateOut = Annotated[
+    int,
+    typer.Option(
+        help="Hz of the audio that comes back; MULAW and ALAW are always 8000.", metavar="HZ"
+    ),
+]
 EncodingOut = Annotated[Encoding, typer.Option(help="How audio comes back.", case_sensitive=False)]
 CaFile = Annotated[
     Path | None,
@@ -131,14 +145,13 @@ def make_plan(
         raise typer.BadParameter(f"{ca_file}: no such file", param_hint="--ca-file")
     options = SessionOptions(
         api_key=api_key,
-        sample_rate=sample_rate,
+        sample_rate=_rate_of(encoding, sample_rate),
         encoding=encoding.value,
-        sample_rate_out=sample_rate_out,
+        sample_rate_out=_rate_of(encoding_out, sample_rate_out),
+        encoding_out=encoding_out.value,
     )
     if encoding is Encoding.OPUS:
         options["opus_frame_duration"] = frame_ms
-    if encoding_out is Encoding.OPUS:
-        options["encoding_out"] = "OPUS"
     if session_id is not None:
         options["session_id"] = session_id
     if voice is not None:
@@ -160,3 +173,7 @@ def run(main: Callable[..., None]) -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(context_settings={"help_option_names": ["-h", "--help"]})(main)
     app()
+
+
+def _rate_of(encoding: Encoding, asked_hz: int) -> int:
+    return implied_rate_hz(encoding) if encoding in G711_ENCODINGS else asked_hz

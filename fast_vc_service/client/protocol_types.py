@@ -18,18 +18,20 @@ class SessionOptions(TypedDict, total=False):
     """What a client may ask for; what is left out is the server's choice.
 
     The simple dialect knows only ``session_id``, ``api_key``, ``sample_rate``, ``encoding``,
-    ``opus_frame_duration``, ``sample_rate_out``, ``voice``, ``source_f0_hz``.
+    ``opus_frame_duration``, ``sample_rate_out``, ``encoding_out``, ``voice``, ``source_f0_hz``.
 
     Attributes:
         session_id: 1 to 128 characters, no control characters; echoed unchanged. It need not be
             unique.
         api_key: The key, if the server has keys; or send the header Authorization: Bearer KEY.
         sample_rate: Hz of the input. PCM: any whole number from 8000 to 48000. Opus: 8000, 12000,
-            16000, 24000 or 48000.
-        encoding: "PCM" or "OPUS", upper or lower case.
+            16000, 24000 or 48000. G.711: 8000, also when it is left out.
+        encoding: "PCM", "OPUS", or of telephone lines "MULAW" or "ALAW" (G.711, a byte a sample),
+            upper or lower case.
         opus_frame_duration: ms a packet; a hint, each packet's own header decides.
         sample_rate_out: Hz of the output; the same rates as sample_rate, by encoding_out.
-        encoding_out: "PCM" (16-bit little-endian mono) or "OPUS" (packets of 20 ms, one a message).
+        encoding_out: "PCM" (16-bit little-endian mono), "OPUS" (packets of 20 ms, one a message),
+            "MULAW" or "ALAW".
         bitrate_out: Bit/s of Opus output, 6000 to 510000.
         voice: Name of a voice that the server has, or a blend: names with weights.
         pitch_shift: Semitones, -24 to 24, on top of the match to the voice's register.

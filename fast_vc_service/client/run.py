@@ -18,7 +18,6 @@ from fast_vc_service.client.both_ways import both_ways
 from fast_vc_service.client.client import (
     ANSWER_TIMEOUT_S,
     DEFAULT_BITRATE,
-    DEFAULT_RATE_HZ,
     DEFAULT_URL,
     VoiceClient,
 )
@@ -29,6 +28,7 @@ from fast_vc_service.client.protocol_types import Ready, SessionOptions, Warned
 from fast_vc_service.client.statistics import statistics
 from fast_vc_service.client.timeline import Timeline
 from fast_vc_service.contract import FloatArray
+from fast_vc_service.protocol.limits import implied_rate_hz
 from fast_vc_service.protocol.members import Dialect
 
 
@@ -61,12 +61,13 @@ class Plan:
     @property
     def sample_rate(self) -> int:
         """Hz of the audio to send."""
-        return self.options.get("sample_rate", DEFAULT_RATE_HZ)
+        return self.options.get("sample_rate", implied_rate_hz(self.options.get("encoding", "PCM")))
 
     @property
     def sample_rate_out(self) -> int:
         """Hz of the audio that comes back."""
-        return self.options.get("sample_rate_out", DEFAULT_RATE_HZ)
+        encoding = self.options.get("encoding_out", "PCM")
+        return self.options.get("sample_rate_out", implied_rate_hz(encoding))
 
 
 @dataclass

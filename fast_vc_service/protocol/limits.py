@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
-Encoding = Literal["PCM", "OPUS"]
+Encoding = Literal["PCM", "OPUS", "MULAW", "ALAW"]
+ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
+G711_ENCODINGS: tuple[Encoding, ...] = ("MULAW", "ALAW")
 
 PCM_RATES_HZ = (8_000, 48_000)
 """Lowest and highest; any whole number between them."""
 
 OPUS_RATES_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
 """The rates libopus decodes to and encodes from."""
+
+G711_RATES_HZ = (8_000,)
+"""The rate of telephone lines."""
 
 DEFAULT_RATE_HZ = 16_000
 BIT_DEPTHS = (16, 24, 32)
@@ -62,3 +67,8 @@ MOST_VOICES = 4
 
 LEAST_SHARE = 0.001
 """Share of a voice in a blend."""
+
+
+def implied_rate_hz(encoding: str) -> int:
+    """Return the rate of audio in ``encoding`` that comes without one."""
+    return G711_RATES_HZ[0] if encoding.upper() in G711_ENCODINGS else DEFAULT_RATE_HZ

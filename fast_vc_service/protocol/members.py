@@ -23,7 +23,7 @@ class Asked(NamedTuple):
 
     Attributes:
         kind: What it may be.
-        words: What it means; ``{low}``, ``{high}``, ``{allowed}``, ``{longest}`` are the kind's.
+        words: What it means; ``{low}``, ``{high}``, ``{allowed}`` and the like are the kind's.
         otherwise: What holds when it is left out, if that is no value.
         simple: Its name in the simple dialect, which knows no member without.
         example: A value for the documentation; the default if there is none.

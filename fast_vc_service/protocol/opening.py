@@ -83,8 +83,10 @@ class Start:
         Asked(
             _RATE_IN,
             Words(
-                "Hz of the input. PCM: any whole number from {low} to {high}. Opus: {allowed}",
-                "输入采样率（Hz）。PCM：{low} 到 {high} 的任意整数。Opus：{allowed}",
+                "Hz of the input. PCM: any whole number from {low} to {high}. Opus: {allowed}. "
+                "G.711: {telephone}, also when it is left out",
+                "输入采样率（Hz）。PCM：{low} 到 {high} 的任意整数。Opus：{allowed}。"
+                "G.711：{telephone}，省略时亦然",
             ),
             simple="sample_rate",
             example=24_000,
@@ -111,7 +113,12 @@ class Start:
         Encoding,
         Asked(
             _ENCODING,
-            Words('`"PCM"` or `"OPUS"`, upper or lower case', '`"PCM"` 或 `"OPUS"`，大小写均可'),
+            Words(
+                '`"PCM"`, `"OPUS"`, or of telephone lines `"MULAW"` or `"ALAW"` (G.711, a byte a '
+                "sample), upper or lower case",
+                '`"PCM"`、`"OPUS"`，或电话线路的 `"MULAW"`、`"ALAW"`（G.711，每样本一字节），'
+                "大小写均可",
+            ),
             simple="encoding",
             clients=("python",),
         ),
@@ -146,10 +153,12 @@ class Start:
         Asked(
             _ENCODING,
             Words(
-                f'`"PCM"` (16-bit little-endian mono) or `"OPUS"` (packets of {OPUS_PACKET_MS} ms, '
-                "one a message)",
-                f'`"PCM"`（16 位小端单声道）或 `"OPUS"`（每包 {OPUS_PACKET_MS} ms，每条消息一包）',
+                f'`"PCM"` (16-bit little-endian mono), `"OPUS"` (packets of {OPUS_PACKET_MS} ms, '
+                'one a message), `"MULAW"` or `"ALAW"`',
+                f'`"PCM"`（16 位小端单声道）、`"OPUS"`（每包 {OPUS_PACKET_MS} ms，每条消息一包）、'
+                '`"MULAW"` 或 `"ALAW"`',
             ),
+            simple="encoding_out",
             clients=("python",),
         ),
     ] = _ENCODING.default

@@ -60,7 +60,7 @@ def fill(text: str, member: Member, either: Any) -> str:
     """Put the bounds of a member's kind into a text about it."""
     kind = member.about.kind
     facts: dict[str, str] = {}
-    for name in ("low", "high", "longest", "allowed"):
+    for name in ("low", "high", "longest", "allowed", "telephone"):
         value = getattr(kind, name, None)
         if isinstance(value, tuple):
             facts[name] = either([str(item) for item in value])

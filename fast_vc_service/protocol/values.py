@@ -20,6 +20,9 @@ from fast_vc_service.protocol.checks import (
 )
 from fast_vc_service.protocol.json_text import JsonObject, MessageError, shown
 from fast_vc_service.protocol.limits import (
+    ENCODINGS,
+    G711_ENCODINGS,
+    G711_RATES_HZ,
     INT64,
     MAX_MARKER_CHARS,
     MAX_NAME_CHARS,
@@ -27,6 +30,7 @@ from fast_vc_service.protocol.limits import (
     OPUS_RATES_HZ,
     PCM_RATES_HZ,
     Encoding,
+    implied_rate_hz,
 )
 from fast_vc_service.protocol.voice_choice import (
     RULE,
@@ -235,39 +239,55 @@ class EncodingName(NamedTuple):
     @property
     def schema(self) -> Schema:
         """See :class:`Kind`."""
-        return {"enum": ["PCM", "OPUS"]}
+        return {"enum": list(ENCODINGS)}
 
     def read(self, name: str, value: Any, others: Read) -> Encoding:  # noqa: ARG002
         """See :class:`Kind`."""
-        expected = '"PCM" or "OPUS"'
+        *most, last = (f'"{encoding}"' for encoding in ENCODINGS)
+        expected = f"{', '.join(most)} or {last}"
         if not isinstance(value, str):
             wrong_type(name, expected, value)
-        if value.upper() not in {"PCM", "OPUS"}:
+        if value.upper() not in ENCODINGS:
             raise MessageError(
                 f"{name} is not known",
                 expected=expected,
                 got=shown(value),
-                hint="convert the audio to raw PCM or Opus packets",
+                hint="convert the audio to raw PCM, Opus packets or G.711",
             )
         return cast("Encoding", value.upper())
 
 
 class Rate(NamedTuple):
-    """A sample rate in Hz; with Opus in the member ``encoding`` one of ``allowed``."""
+    """A sample rate in Hz; its member ``encoding`` says which are right.
+
+    Attributes:
+        encoding: The member that names the encoding.
+        default: Of PCM and Opus; G.711 has one rate, which need not be told.
+        low, high: Of PCM.
+        allowed: Of Opus.
+        telephone: Of G.711.
+    """
 
     encoding: str
     default: int
     low: int = PCM_RATES_HZ[0]
     high: int = PCM_RATES_HZ[1]
     allowed: tuple[int, ...] = OPUS_RATES_HZ
+    telephone: tuple[int, ...] = G711_RATES_HZ
 
     @property
     def schema(self) -> Schema:
         """See :class:`Kind`."""
         return {"type": "integer", "minimum": self.low, "maximum": self.high}
 
+    def left_out(self, others: Read) -> int:
+        """Return what stands for it beside ``others`` when it is left out."""
+        return implied_rate_hz(others.get(self.encoding, ENCODINGS[0]))
+
     def read(self, name: str, value: Any, others: Read) -> int:
         """See :class:`Kind`."""
+        if others.get(self.encoding) in G711_ENCODINGS:
+            return chosen_number(name, value, self.telephone, "G.711 knows no other rate")
         if others.get(self.encoding) == "OPUS":
             return chosen_number(name, value, self.allowed, "Opus knows no other rates")
         return whole_number(name, value, self.low, self.high, "resample before sending")

@@ -1,7 +1,7 @@
 """Every message on the wire: which member tells it, which model it holds; text to models and back.
 
-Binary messages are audio: PCM, signed little-endian mono samples, any number of bytes; or one raw
-Opus packet, where an empty one from a client stands for a lost packet.
+Binary messages are audio: PCM, signed little-endian mono samples, or G.711, a byte a sample, any
+number of bytes; or one raw Opus packet, where an empty one from a client stands for a lost packet.
 """
 
 from __future__ import annotations
@@ -138,8 +138,11 @@ def read(message: Message, content: JsonObject) -> Any:
     values: dict[str, Any] = {}
     for name, member in _in_order(message):
         value = content.get(name)
+        kind = member.asked.kind
         if value is not None or member.default is REQUIRED:
-            values[member.name] = member.asked.kind.read(name, value, values)
+            values[member.name] = kind.read(name, value, values)
+        elif isinstance(kind, Rate):
+            values[member.name] = kind.left_out(values)
     return message.model(**values)
 
 

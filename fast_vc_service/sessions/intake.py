@@ -36,7 +36,8 @@ class Intake:
         self._decoder = decoder
         self._warn = warn
         self._opus = start.encoding == "OPUS"
-        self._slice_bytes = max(1, int(SLICE_S * start.sample_rate)) * start.bit_depth // 8
+        depth = start.bit_depth if start.encoding == "PCM" else 8
+        self._slice_bytes = max(1, int(SLICE_S * start.sample_rate)) * depth // 8
         self._concealed_in_a_row = 0
         self._corrupt_in_a_row_s = 0.0
         self.concealed_s = 0.0

@@ -12,6 +12,13 @@ def test_a_packet_may_last_as_long_as_opus_allows(frame_ms: float) -> None:
     assert plan.options["opus_frame_duration"] == frame_ms
 
 
+def test_telephone_encodings_have_one_rate() -> None:
+    plan = make_plan(encoding=Encoding.MULAW, encoding_out=Encoding.ALAW, sample_rate_out=24_000)
+    assert (plan.sample_rate, plan.sample_rate_out) == (8_000, 8_000)
+    assert (plan.options["encoding"], plan.options["encoding_out"]) == ("MULAW", "ALAW")
+    assert make_plan(encoding=Encoding.MULAW).sample_rate_out == 16_000
+
+
 def test_pcm_has_no_packets() -> None:
     plan = make_plan(frame_ms=60, chunk_ms=7)
     assert "opus_frame_duration" not in plan.options

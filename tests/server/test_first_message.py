@@ -125,7 +125,7 @@ def test_only_signal_start_is_the_simple_dialect(fields: dict[str, Any]) -> None
 
 
 def test_simple_start_ignores_fields_of_the_standard_dialect() -> None:
-    message = simple(type="config", encoding_out="OPUS", pitch_shift="high", session_id=3)
+    message = simple(type="config", bitrate_out="low", pitch_shift="high", session_id=3)
     assert parse_first(message)[1] == Start()
 
 
@@ -218,6 +218,20 @@ def test_opus_rates_pass(rate: int) -> None:
         config(encoding="OPUS", encoding_out="OPUS", sample_rate=rate, sample_rate_out=rate)
     )[1]
     assert (start.sample_rate, start.sample_rate_out) == (rate, rate)
+
+
+@pytest.mark.parametrize("first", [config, simple])
+@pytest.mark.parametrize("law", ["MULAW", "alaw"])
+def test_telephone_encodings_have_one_rate_that_need_not_be_told(
+    first: Callable[..., str], law: str
+) -> None:
+    start = parse_first(first(encoding=law, encoding_out=law))[1]
+    assert (start.encoding, start.encoding_out) == (law.upper(), law.upper())
+    assert (start.sample_rate, start.sample_rate_out) == (8_000, 8_000)
+    start = parse_first(first(encoding=law, sample_rate=8_000, sample_rate_out=24_000))[1]
+    assert (start.encoding_out, start.sample_rate_out) == ("PCM", 24_000)
+    error = refusal(first(encoding=law, sample_rate=16_000))
+    assert (error.expected, error.hint) == ("8000", "G.711 knows no other rate")
 
 
 def test_ranges_include_their_ends() -> None:

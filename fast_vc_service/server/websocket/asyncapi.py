@@ -17,8 +17,9 @@ close codes are with the error codes.
 AUDIO = {
     "type": "string",
     "contentEncoding": "binary",
-    "description": "PCM: signed little-endian mono samples, any number of bytes. OPUS: one raw "
-    "packet; from the client an empty one stands for a lost packet.",
+    "description": "PCM: signed little-endian mono samples, any number of bytes. MULAW, ALAW: "
+    "a byte a sample, any number. OPUS: one raw packet; from the client an empty one "
+    "stands for a lost packet.",
 }
 
 

@@ -42,7 +42,7 @@ export interface Ready {
   /** Hz of the audio to come. */
   sample_rate_out: number;
   /** Its encoding. */
-  encoding_out: "PCM" | "OPUS";
+  encoding_out: "PCM" | "OPUS" | "MULAW" | "ALAW";
   /** Decoded samples to drop from the start of Opus output. */
   opus_pre_skip_samples: number;
   /** The voice in use; of a blend names with shares. */
