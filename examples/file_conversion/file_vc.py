@@ -5,10 +5,7 @@ uv run python examples/file_conversion/file_vc.py --source-wav-path my.wav --voi
 
 from __future__ import annotations
 
-import sys
-
-from fast_vc_service.cli import main
+from fast_vc_service.cli import convert_files
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "convert")
-    main()
+    convert_files()

@@ -47,7 +47,8 @@ LatencyMs = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 OnePort = Annotated[
-    int | None, typer.Option(help="Port of the service meant. Default: the one that runs.")
+    int | None,
+    typer.Option(help="Port of the service meant. Default: the one that runs.", metavar="PORT"),
 ]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 

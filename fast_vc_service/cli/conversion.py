@@ -17,7 +17,12 @@ REGISTERS_FILE = Path("data/microphones.json")
 
 PitchShift = Annotated[
     float,
-    typer.Option(help="Semitones up or down, on top of the voice's own pitch.", min=-24, max=24),
+    typer.Option(
+        help="Semitones up or down, on top of the voice's own pitch.",
+        metavar="SEMITONES",
+        min=-24,
+        max=24,
+    ),
 ]
 
 
@@ -94,7 +99,7 @@ def convert(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Convert audio files to another voice; needs no running service.
+    """Convert audio files; needs no running service.
 
     Any format, rate and length is read; channels are mixed to one. A converted file has exactly
     the length of its source, and its sample rate unless --sample-rate says another. A broken
@@ -170,7 +175,11 @@ def mic(
         bool, typer.Option("--list-devices", help="List sound cards and exit.")
     ] = False,
 ) -> None:
-    """Speak with another voice: microphone in, converted speech out, by a running service."""
+    """Speak with another voice: microphone in, loudspeaker out.
+
+    A running service converts. For calls and games choose a virtual sound card as
+    --output-device, and the same one as the microphone of the other program.
+    """
     from fast_vc_service.client import microphone
     from fast_vc_service.client.registers import RememberedRegisters
 

@@ -8,12 +8,17 @@ import typer
 
 from fast_vc_service.cli.common import AsJson, load, print_json
 
-app = typer.Typer(no_args_is_help=True, help="Download and check published models.")
+app = typer.Typer(
+    no_args_is_help=True, subcommand_metavar="COMMAND", help="Download and check published models."
+)
 
 
 @app.command("list")
 def list_models(as_json: AsJson = False) -> None:
-    """List the models, their files, sizes and licences, and what of them is here."""
+    """List the models and what of them is here.
+
+    With their files, sizes and licences.
+    """
     from fast_vc_service.commands import models as tools
 
     models = tools.describe(load(None, None).settings)
@@ -27,7 +32,10 @@ def list_models(as_json: AsJson = False) -> None:
 def download(
     model: Annotated[str, typer.Argument(help="Name, as `fast-vc models list` shows it.")],
 ) -> None:
-    """Download what is missing of a model; an interrupted download goes on."""
+    """Download what is missing of a model.
+
+    An interrupted download goes on where it stopped.
+    """
     from fast_vc_service.commands import models as tools
 
     for use, path in tools.download(load(None, None).settings, model).items():

@@ -34,9 +34,14 @@ def serve(
     profile: Profile = None,
     config: Config = None,
     host: Annotated[
-        str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1, this machine.")
+        str | None,
+        typer.Option(
+            help="Address to listen on. Default: 127.0.0.1, this machine.", metavar="ADDRESS"
+        ),
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on. Default: 8042.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on. Default: 8042.", metavar="PORT")
+    ] = None,
     engine: Engine = None,
     device: Device = None,
     latency_ms: LatencyMs = None,
@@ -77,9 +82,10 @@ def serve(
         ),
     ] = False,
 ) -> None:
-    """Start the service in the foreground; Ctrl-C lets live sessions finish and stops it.
+    """Start the service in the foreground.
 
-    Settings come from flags, then the environment (FAST_VC_...), then .env, then the profile;
+    Ctrl-C lets live sessions finish and stops it; a second one stops it at once. Settings come
+    from flags, then the environment (FAST_VC_), then .env, then the profile;
     docs/configuration.md lists them all.
     """
     signals.allow_interrupt()
@@ -134,9 +140,10 @@ def stop(
     ] = False,
     port: OnePort = None,
 ) -> None:
-    """Stop the service: live sessions get time to finish (drain_s), new ones are refused.
+    """Stop the service when its live sessions have finished.
 
-    Exit status: 0 stopped, 3 nothing to stop, 1 something is still running.
+    They get time for it (drain_s); new ones are refused. Exit status: 0 stopped, 3 nothing to
+    stop, 1 something is still running.
     """
     found = status.look(temp_dir(find_home()), port)
     _print_stale(found)
@@ -169,7 +176,10 @@ def clean(
     ] = False,
     temp: Annotated[bool, typer.Option("--temp", help="Also left-over files in temp/.")] = False,
 ) -> None:
-    """Remove log files, after listing them and asking. Files of a running service stay."""
+    """Remove log files, after listing them and asking.
+
+    Files of a running service stay.
+    """
     from fast_vc_service.commands import clean as cleanup
 
     loaded = load(None, None)
@@ -204,7 +214,10 @@ def clean(
 
 
 def version(as_json: AsJson = False) -> None:
-    """Print the version; with --json also build, Python, torch and devices."""
+    """Print the version; with --json also what it runs on.
+
+    That is: build, Python, torch and devices.
+    """
     if not as_json:
         typer.echo(__version__)
         return
@@ -217,13 +230,15 @@ def doctor(
     *,
     profile: Profile = None,
     config: Config = None,
-    port: Annotated[int | None, typer.Option(help="Port to look at. Default: 8042.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to look at. Default: 8042.", metavar="PORT")
+    ] = None,
     engine: Engine = None,
     device: Device = None,
     latency_ms: LatencyMs = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check whether this machine keeps up, and say what to do when it does not.
+    """Check whether this machine keeps up, and say what to do.
 
     Measures the delay, the speed and whether streaming changes the audio; looks at libopus, the
     port, folders, devices and voices. Exit status 1: a problem stops the service.

@@ -9,7 +9,9 @@ import typer
 
 from fast_vc_service.cli.common import AsJson, load, print_json
 
-app = typer.Typer(no_args_is_help=True, help="Look at recorded sessions.")
+app = typer.Typer(
+    no_args_is_help=True, subcommand_metavar="COMMAND", help="Look at recorded sessions."
+)
 
 SessionId = Annotated[
     str,
@@ -17,6 +19,18 @@ SessionId = Annotated[
         metavar="ID", help="The session's id, or the beginning of its recording's name."
     ),
 ]
+
+
+@app.command("list")
+def list_sessions(as_json: AsJson = False) -> None:
+    """List recorded sessions, newest day first."""
+    from fast_vc_service.commands import session_list
+
+    recordings = session_list.describe(_outputs())
+    if as_json:
+        print_json({"sessions": recordings})
+    else:
+        typer.echo(session_list.as_text(recordings))
 
 
 @app.command()
@@ -39,7 +53,9 @@ def export(
 @app.command()
 def show(
     session_id: SessionId,
-    limit: Annotated[int, typer.Option(help="Events shown; 0 shows all.", min=0)] = 200,
+    limit: Annotated[
+        int, typer.Option(help="Events shown; 0 shows all.", metavar="N", min=0)
+    ] = 200,
 ) -> None:
     """Show what happened in a recorded session, event by event."""
     from rich.console import Console

@@ -9,7 +9,9 @@ import typer
 
 from fast_vc_service.cli.common import AsJson, Engine, Yes, load, print_json
 
-app = typer.Typer(no_args_is_help=True, help="List, check, add and remove voices.")
+app = typer.Typer(
+    no_args_is_help=True, subcommand_metavar="COMMAND", help="List, check, add and remove voices."
+)
 
 Owner = Annotated[
     str | None,
@@ -20,7 +22,10 @@ VoiceName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the voic
 
 @app.command("list")
 def list_voices(as_json: AsJson = False) -> None:
-    """List all voices: the clips of voices_dir, and those that were added, whoever owns them."""
+    """List all voices, whoever owns them.
+
+    They are the clips of voices_dir, and those that were added.
+    """
     from fast_vc_service.commands import voices as tools
 
     voices = tools.describe(load(None, None).settings)
@@ -35,9 +40,9 @@ def check_voices(
     clips: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio files.")],
     as_json: AsJson = False,
 ) -> None:
-    """Tell whether clips make good voices, and what would make them better.
+    """Tell whether clips make good voices.
 
-    Exit status 1: at least one makes none.
+    Says what would make them better. Exit status 1: at least one makes none.
     """
     from fast_vc_service.commands import voices as tools
 
@@ -74,7 +79,10 @@ def add_voice(
 
 @app.command("remove")
 def remove_voice(name: VoiceName, owner: Owner = None, yes: Yes = False) -> None:
-    """Remove a voice that was added, with its clip. Clips of voices_dir stay."""
+    """Remove a voice that was added, with its clip.
+
+    Clips of voices_dir stay.
+    """
     from fast_vc_service.commands import voices as tools
 
     settings = load(None, None).settings
@@ -94,7 +102,10 @@ def export_voice(
     ] = None,
     owner: Owner = None,
 ) -> None:
-    """Write a voice, its clip and description, into one file for another service."""
+    """Write a voice into one file for another service.
+
+    It holds the clip and the description.
+    """
     from fast_vc_service.commands import voices as tools
 
     typer.echo(tools.export(load(None, None).settings, name, output, owner))
@@ -107,7 +118,10 @@ def import_voice(
     owner: Owner = None,
     engine: Engine = None,
 ) -> None:
-    """Add a voice that another service exported; its clip is checked and made a voice anew."""
+    """Add a voice that another service exported.
+
+    Its clip is checked and made a voice anew.
+    """
     from fast_vc_service.commands import voices as tools
 
     settings = load(None, None, engine=engine).settings

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from fast_vc_service.client.timeline import Timeline
 from fast_vc_service.commands import session as session_tools
+from fast_vc_service.commands import session_list
 from fast_vc_service.commands.recordings import RecordingError, find, read
 from fast_vc_service.commands.session_export import export
 from fast_vc_service.sessions.recorder import Recorder, RecordingWriter
@@ -54,6 +55,23 @@ def shown(table: Table) -> str:
     file = console.file
     assert isinstance(file, io.StringIO)
     return file.getvalue()
+
+
+def test_all_recordings_are_listed_newest_day_first(tmp_path: Path) -> None:
+    assert session_list.as_text(session_list.describe(tmp_path)) == "no sessions are recorded"
+    older = record(tmp_path, "older", STARTED - timedelta(days=1))
+    newer = record(tmp_path, "newer")
+    broken = record(tmp_path, "broken", STARTED - timedelta(days=2))
+    timeline = find(tmp_path, broken).files["timeline.json"]
+    timeline.write_text("{")
+    listed = session_list.describe(tmp_path)
+    assert [each["name"] for each in listed] == [newer, older, broken]
+    assert [each["session_id"] for each in listed] == ["newer", "older", None]
+    assert (listed[0]["received_s"], listed[0]["finished"]) == (0.2, True)
+    lines = session_list.as_text(listed).splitlines()
+    assert lines[0].startswith(newer)
+    assert lines[0].endswith("2026-03-09  0.2 s")
+    assert "expected a timeline" in lines[2]
 
 
 def test_a_recording_is_found_by_id_by_name_and_by_their_beginnings(tmp_path: Path) -> None:
