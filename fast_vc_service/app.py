@@ -230,6 +230,8 @@ def serve(
     *,
     local_token: str | None = None,
     local_by_address: bool = True,
+    on_built: Callable[[], None] = lambda: None,
+    on_change: Callable[[Service], None] = lambda _service: None,
 ) -> int:
     """Run the service on a bound socket until it is stopped; return the exit status.
 
@@ -239,6 +241,8 @@ def serve(
         sock: Bound and listening.
         local_token: What stands for being on this machine.
         local_by_address: Whether where a request comes from says that it is.
+        on_built: Told when weights are loaded and the warm-up begins.
+        on_change: Told of the service in its new state.
 
     Raises:
         SettingsError: The engine cannot be built with these settings.
@@ -251,7 +255,7 @@ def serve(
         manager.tell(TOLD_TO_MANAGER[state])
         if state == "ready":
             freeze_garbage()
-            logger.info("ready: clients connect to {}", info.info.url)
+        on_change(service)
         writer.submit(_tell_state, info, state)
 
     tune_process(settings)
@@ -261,6 +265,7 @@ def serve(
         app = create_app(service, settings)
     except ValueError as error:
         raise SettingsError(str(error)) from error
+    on_built()
 
     def clean_up() -> None:
         info.remove()

@@ -16,9 +16,10 @@ from types import FrameType
 
 from loguru import logger
 
+from fast_vc_service.commands import start_notice
 from fast_vc_service.errors import ServiceError, SettingsError, UserError
 from fast_vc_service.process import logs
-from fast_vc_service.process.address import bind_socket, is_loopback, service_url
+from fast_vc_service.process.address import bind_socket, is_loopback, page_url, service_url
 from fast_vc_service.process.disk import check_writable
 from fast_vc_service.process.local_token import LocalTokenFile
 from fast_vc_service.process.service_info import (
@@ -28,6 +29,8 @@ from fast_vc_service.process.service_info import (
     this_process,
 )
 from fast_vc_service.process.signals import on_end
+from fast_vc_service.process.start_progress import StartProgress
+from fast_vc_service.protocol.service_state import ServiceState
 from fast_vc_service.settings import LoadedSettings, Settings
 
 LONG_KEY_CHARS = 16
@@ -55,12 +58,24 @@ def serve(loaded: LoadedSettings) -> int:
         local_token = _write_token(token, settings)
         settings = with_certificate(settings, port)
         start_logs(settings, Path(info.info.log_path))
-        from fast_vc_service import app  # imports torch: only once the port is ours
+        logger.info(start_notice.first_line(settings.engine, settings.device, info.info.url))
+        with StartProgress("loading PyTorch and the weights") as progress:
+            from fast_vc_service import app  # imports torch: only once the port is ours
 
-        by_address = not behind_proxy(settings)
-        if local_token is not None and not by_address:
-            _tell_address(info.info.url, token)
-        return app.serve(settings, info, sock, local_token=local_token, local_by_address=by_address)
+            by_address = not behind_proxy(settings)
+            if local_token is not None and not by_address:
+                _tell_address(info.info.url, token)
+            return app.serve(
+                settings,
+                info,
+                sock,
+                local_token=local_token,
+                local_by_address=by_address,
+                on_built=lambda: progress.now("warming up and measuring how many sessions fit"),
+                on_change=lambda service: tell_change(
+                    settings, info.info, service.state, service.capacity, progress
+                ),
+            )
     except UserError:
         raise
     except Exception:
@@ -238,9 +253,34 @@ def _write_token(token: LocalTokenFile, settings: Settings) -> str | None:
     return token.token
 
 
+def tell_change(
+    settings: Settings,
+    info: ServiceInfo,
+    state: ServiceState,
+    sessions: int,
+    progress: StartProgress,
+) -> None:
+    """Tell when sessions are admitted: in the log, and on a terminal at more length."""
+    progress.stop()
+    if state != "ready":
+        return
+    started = start_notice.StartedService(
+        url=info.url,
+        port=info.port,
+        engine=settings.engine,
+        device=settings.device,
+        sessions=sessions,
+        limit_set=settings.max_sessions is not None,
+    )
+    logger.info(start_notice.ready_line(started))
+    if sys.stdout is not None and sys.stdout.isatty():
+        sys.stdout.write(f"{start_notice.banner(started)}\n")
+        sys.stdout.flush()
+
+
 def _tell_address(url: str, token: LocalTokenFile) -> None:
     """Tell where the page has the rights of this machine, though its sockets do not show it."""
-    page = url.replace("ws", "http", 1).removesuffix("ws")
+    page = page_url(url)
     # A terminal is read by who sits there; a log by others.
     shown = f"{page}#token={token.token}" if sys.stderr.isatty() else f"{page}#token=..."
     sys.stderr.write(

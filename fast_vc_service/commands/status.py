@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fast_vc_service.errors import ServiceError
+from fast_vc_service.process.address import page_url
 from fast_vc_service.process.service_info import (
     FoundServices,
     ServiceInfo,
@@ -105,6 +106,7 @@ def as_text(service: dict[str, Any]) -> str:
         told = f"unknown ({service['health_error'] or 'the service did not tell'})"
     rows = {
         "state": service["state"],
+        "page": page_url(service["url"]),
         "address": f"{service['host']} port {service['port']}, {service['url']}",
         "profile": service["env_profile"] or service["config_path"],
         "engine": service["engine"],

@@ -75,6 +75,11 @@ def service_url(host: str, port: int, *, tls: bool) -> str:
     return f"{'wss' if tls else 'ws'}://{shown}:{port}/ws"
 
 
+def page_url(url: str) -> str:
+    """Return the address of the page of a service whose WebSocket URL is ``url``."""
+    return url.replace("ws", "http", 1).removesuffix("ws")
+
+
 def _bind_problem(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         owner = _port_owner(port)
