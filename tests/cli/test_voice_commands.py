@@ -101,7 +101,7 @@ def test_a_voice_goes_from_one_service_to_another(run: Run, tmp_path: Path) -> N
     assert run("import", "clip.zip", "--name", "copy")[0] == 0
 
 
-@pytest.mark.parametrize("half", ["\ud800", "\udcff", "a\udfff"])
+@pytest.mark.parametrize("half", ["\ud800", "a\udfff"])
 @pytest.mark.parametrize("of", ["--description", "--owner", "name"])
 def test_what_is_typed_with_half_a_pair_is_no_text(
     run: Run, tmp_path: Path, of: str, half: str
