@@ -24,7 +24,7 @@ from fast_vc_service import cli
 FOLDER = os.path.realpath(os.environ["DISK_FOLDER"])
 SWITCH = Path(os.environ["DISK_SWITCH"])
 ERROR = getattr(errno, os.environ["DISK_ERROR"])
-TRIP = os.environ.get("DISK_TRIP", "")
+TRIPS = [os.environ.get("DISK_TRIP", "")]
 READ_ONLY = ERROR == errno.EROFS
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
@@ -50,6 +50,13 @@ def refuse(path: Any) -> None:
         raise OSError(ERROR, os.strerror(ERROR), os.fsdecode(path))
 
 
+def trip(doing: str, path: Any) -> None:
+    """Have the disk fail from now on, once, at what ``DISK_TRIP`` names."""
+    if doing in TRIPS and is_there(path):
+        TRIPS.clear()
+        SWITCH.touch()
+
+
 def audit(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open":
         path, _, flags = arguments
@@ -57,8 +64,7 @@ def audit(event: str, arguments: tuple[Any, ...]) -> None:
         if flags & _WRITES and not (isinstance(path, str) and path.endswith(".lock")):
             refuse(path)
     elif event in CHANGES:
-        if event == "os." + TRIP and is_there(arguments[0]):
-            SWITCH.touch()
+        trip(event.removeprefix("os."), arguments[0])
         refuse(arguments[0])
 
 
@@ -126,8 +132,7 @@ class SoundFile(soundfile.SoundFile):
         if fails(self.name):
             raise soundfile.LibsndfileError(2)
         super().write(data)
-        if TRIP == "write" and is_there(self.name):
-            SWITCH.touch()
+        trip("write", self.name)
 
 
 if __name__ == "__main__":
