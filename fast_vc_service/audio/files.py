@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +20,7 @@ from fast_vc_service.audio.containers import Source, opened
 from fast_vc_service.audio.mixdown import MixPlan
 from fast_vc_service.audio.pcm import limit, to_int16
 from fast_vc_service.contract import FloatArray
-from fast_vc_service.process.disk import write_error
+from fast_vc_service.process.disk import why_unwritable
 
 _BLOCK_FRAMES = 1 << 18
 _HEADER_BYTES = 80
@@ -181,9 +183,14 @@ def telling_why(path: Path) -> Iterator[None]:
     try:
         yield
     except soundfile.LibsndfileError as error:
-        if error.code != _SYSTEM_ERROR:
+        # Of a FLAC without its head it says that a decoder could not be initialised.
+        why = why_unwritable(path)
+        if why is None and error.code == _SYSTEM_ERROR:
+            # There is room for a little again, or for nothing but that.
+            why = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        if why is None:
             raise
-        raise write_error(path) from error
+        raise why from error
 
 
 class WavWriter:

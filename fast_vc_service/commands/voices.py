@@ -16,7 +16,7 @@ from typing import Any
 
 import soundfile
 
-from fast_vc_service.audio.files import AudioFileError, audio_info, read_audio
+from fast_vc_service.audio.files import AudioFileError, audio_info, read_audio, telling_why
 from fast_vc_service.audio.pcm import to_int16
 from fast_vc_service.audio.untrusted import read_untrusted
 from fast_vc_service.engine.build import options_of
@@ -180,7 +180,8 @@ def export(settings: Settings, name: str, output: Path | None, owner: str | None
         with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(output, "x") as archive:
             made = True
             flac = Path(folder) / CLIP
-            soundfile.write(flac, to_int16(audio), rate, format="FLAC")
+            with telling_why(flac):
+                soundfile.write(flac, to_int16(audio), rate, format="FLAC")
             archive.writestr(RECORD, json.dumps(told, indent=2))
             archive.write(flac, CLIP)
     except OSError as error:
@@ -204,7 +205,8 @@ def import_(settings: Settings, file: Path, name: str | None, owner: str | None)
             with zipfile.ZipFile(_existing(file)) as archive:
                 if sorted(archive.namelist()) != sorted((RECORD, CLIP)):
                     raise wrong
-                told = json.loads(_unpacked(archive, RECORD, MAX_RECORD_BYTES))
+                # Of bytes alone the parser would guess a charset, and take several.
+                told = json.loads(_unpacked(archive, RECORD, MAX_RECORD_BYTES).decode("utf-8"))
                 clip.write_bytes(_unpacked(archive, CLIP, settings.max_clip_mb * 1_000_000))
             stored, description = told["name"], told["description"]
             if told["schema"] != EXPORT_SCHEMA or told["consent"] is not True:

@@ -6,6 +6,8 @@ import errno
 import os
 import sqlite3
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _PROBE_BYTES = 1 << 16
@@ -42,11 +44,28 @@ def check_writable(folder: Path) -> None:
         file.flush()
 
 
-def write_error(path: Path) -> OSError:
-    """Return why ``path`` could not be written, for a library that does not tell."""
+def why_unwritable(path: Path) -> OSError | None:
+    """Return why ``path`` cannot be written, for a library that does not tell; None if it can."""
     try:
         check_writable(path.parent)
     except OSError as error:
         return OSError(error.errno, os.strerror(error.errno or errno.EIO), str(path))
-    # There is room for a little again, or for nothing but that.
-    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    return None
+
+
+@contextmanager
+def telling_where(folder: Path) -> Iterator[None]:
+    """Have errors say where they came about: neither an open file nor a database does.
+
+    Raises:
+        OSError, sqlite3.Error: What was raised, with the folder in it.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(folder)
+        raise
+    except sqlite3.Error as error:
+        error.args = (f"{error}: {folder}", *error.args[1:])
+        raise

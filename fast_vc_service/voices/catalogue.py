@@ -227,14 +227,15 @@ class VoiceCatalogue:
             VoiceExistsError: ``owner`` has a voice of that name to choose from.
             TooManyVoicesError: ``owner`` has added as many as one may.
             UnsuitableClipError: The clip makes no voice.
-            ValueError: The name cannot be one, or the description is no Unicode.
+            ValueError: The name cannot be one, or the description or the owner is no Unicode.
             OSError: The voice cannot be written.
         """
         name = normal_name(name)
         if not is_voice_name(name):
             raise ValueError(f"expected {NAME_RULE}")
-        if description is not None and not is_unicode(description):
-            raise ValueError("expected a description in Unicode, got unpaired surrogates")
+        for member, text in (("description", description), ("owner", owner)):
+            if text is not None and not is_unicode(text):
+                raise ValueError(f"expected {member} in Unicode, got unpaired surrogates")
         self._check_room(name, owner)
         with self._uploads.unfinished() as folder:
             made = self._maker.of_upload(name, clip, folder / CLIP, max_s=max_s)

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import re
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ from fast_vc_service.commands import serve
 from fast_vc_service.process.logs import configure, scrub
 from fast_vc_service.settings import Settings
 from fast_vc_service.settings.model import ApiKey
+from waiting import spend
 
 SECRET = "correct-horse-battery"
 
@@ -132,6 +137,39 @@ def test_all_files_together_are_bounded(file: Path) -> None:
     assert "3999 x" in file.read_text()
 
 
+@pytest.mark.slow
+def test_a_flood_of_a_minute_stays_within_the_bound(file: Path) -> None:
+    """The short form is the test before."""
+    configure(level="INFO", file=file, rotation_mb=50, total_mb=5)
+    ends = time.monotonic() + 60.0
+
+    def flood() -> int:
+        lines = 0
+        while time.monotonic() < ends:
+            logger.info("{} {}", lines, "x" * 1000)
+            lines += 1
+        return lines
+
+    most = 0
+    with ThreadPoolExecutor(4) as threads:
+        flooding = [threads.submit(flood) for _ in range(4)]
+        while not all(each.done() for each in flooding):
+            most = max(most, on_disk(file.parent))
+            spend(0.05)
+    assert sum(each.result() for each in flooding) > 20_000, "several times the bound"
+    assert 4_000_000 < most < 6_000_000
+    assert on_disk(file.parent) < 6_000_000
+
+
+def on_disk(folder: Path) -> int:
+    """Bytes of all files; one may go between being listed and being looked at."""
+    sizes = []
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            sizes.append(path.stat().st_size)
+    return sum(sizes)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -159,3 +197,17 @@ def test_short_keys_are_warned_of_by_name_alone(
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
     assert "api_keys: short can be guessed" in line
     assert "fifteen" not in line
+
+
+def test_the_keys_of_our_own_examples_are_long() -> None:
+    root = Path(__file__).parents[2]
+    places = [root / ".env.example", *root.glob("*.md"), *root.glob("docs/**/*.md")]
+    places += [*root.glob("deploy/*"), *root.glob("fast_vc_service/profiles/*.yaml")]
+    shown = [
+        (path.name, key)
+        for path in places
+        if path.is_file()
+        for key in re.findall(r"""["']?key["']?: ["']([^"']+)["']""", path.read_text("utf-8"))
+    ]
+    assert ".env.example" in {name for name, _ in shown}
+    assert [each for each in shown if len(each[1]) < serve.LONG_KEY_CHARS] == []

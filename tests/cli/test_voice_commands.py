@@ -101,6 +101,52 @@ def test_a_voice_goes_from_one_service_to_another(run: Run, tmp_path: Path) -> N
     assert run("import", "clip.zip", "--name", "copy")[0] == 0
 
 
+@pytest.mark.parametrize("half", ["\ud800", "a\udfff"])
+@pytest.mark.parametrize("of", ["--description", "--owner", "name"])
+def test_what_is_typed_with_half_a_pair_is_no_text(
+    run: Run, tmp_path: Path, of: str, half: str
+) -> None:
+    named, more = (half, []) if of == "name" else ("anna", [of, half])
+    status, _, err = run("add", named, ALTO, "--consent", *more)
+    assert (status, err.count("\n")) == (1, 1)
+    assert err.startswith("fast-vc: ")
+    assert kept(tmp_path) == []
+
+
+def archive_of(path: Path, record: bytes) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("voice.json", record)
+        archive.write(ALTO, "clip.flac")
+
+
+@pytest.mark.parametrize("member", ["name", "description"])
+@pytest.mark.parametrize("half", ["\ud800", "a\udfff"])
+def test_a_record_with_half_a_pair_is_not_imported(
+    run: Run, tmp_path: Path, member: str, half: str
+) -> None:
+    record = {"schema": 1, "name": "x", "description": None, "consent": True, member: half}
+    archive_of(tmp_path / "half.zip", json.dumps(record).encode())
+    status, _, err = run("import", "half.zip")
+    assert (status, err.count("\n")) == (1, 1)
+    assert err.startswith("fast-vc: ")
+    assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig", "latin-1"])
+def test_a_record_in_another_charset_is_not_imported(
+    run: Run, tmp_path: Path, charset: str
+) -> None:
+    record = {"schema": 1, "name": "x", "description": "Ännä", "consent": True}
+    text = json.dumps(record, ensure_ascii=False)
+    archive_of(tmp_path / "foreign.zip", text.encode(charset))
+    status, _, err = run("import", "foreign.zip")
+    assert (status, err.count("\n")) == (1, 1)
+    assert err.startswith("fast-vc: foreign.zip: ")
+    assert kept(tmp_path) == []
+    archive_of(tmp_path / "ours.zip", text.encode())
+    assert run("import", "ours.zip")[:2] == (0, "added x\n")
+
+
 @pytest.mark.parametrize("what", ["text", "path", "more", "bomb", "record", "consent", "clip"])
 def test_a_hostile_file_is_not_imported(run: Run, tmp_path: Path, what: str) -> None:
     record = {"schema": 1, "name": "x", "description": None, "consent": True}

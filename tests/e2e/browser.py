@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, Request, Route, expect, sync_playwright
 
 from fast_vc_service.contract import FloatArray
 
@@ -132,10 +132,11 @@ def launch_browser(
 class Visitor:
     """A person at the page; with ``ears``, all that is played can be had from :meth:`heard`.
 
-    ``script`` is run before the page's own; ``arrived`` is what the page shows first.
+    ``script`` is run before the page's own; ``arrived`` is what the page at ``path`` shows first.
 
     Attributes:
         page: The page itself.
+        asked: All its requests so far.
         faults: What went wrong in it: exceptions, and anything the console calls an error.
     """
 
@@ -145,6 +146,7 @@ class Visitor:
         port: int,
         *,
         host: str = "localhost",
+        path: str = "/",
         ears: bool = False,
         script: str = "",
         arrived: str = "#voices .voice",
@@ -160,13 +162,15 @@ class Visitor:
         self.page: Page = self._context.new_page()
         self.page.set_default_timeout(PATIENCE_MS)
         self.faults: list[str] = []
+        self.asked: list[Request] = []
+        self.page.on("request", self._keep)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("console", self._note)
         if ears:
             self.page.add_init_script(f"{TAP}({json.dumps(TAP_WORKLET)});")
         if script:
             self.page.add_init_script(script)
-        self.page.goto(f"http://{host}:{port}/")
+        self.page.goto(f"http://{host}:{port}{path}")
         self.page.wait_for_selector(arrived)
 
     def wait_for(self, state: str) -> None:
@@ -195,6 +199,9 @@ class Visitor:
 
     def close(self) -> None:
         self._context.close()
+
+    def _keep(self, request: Request) -> None:
+        self.asked.append(request)
 
     def _note(self, message: Any) -> None:
         if message.type == "error":

@@ -1,8 +1,9 @@
 """``fast-vc`` on a disk that fails: a folder is full or read-only while a file exists.
 
-``DISK_FOLDER`` is the folder, ``DISK_ERROR`` the name of an errno, ``DISK_SWITCH`` the file. What
-the system would refuse is refused here, so that no mount is needed: opening to write, making and
-renaming by an audit hook, writing to what is open already by the objects that do it.
+``DISK_FOLDER`` is the folder, ``DISK_ERROR`` the name of an errno, ``DISK_SWITCH`` the file, which
+``DISK_TRIP`` makes at the first ``rename``, or after the first ``write`` of audio. What the system
+would refuse is refused here, so that no mount is needed: opening to write, making and renaming by
+an audit hook, writing to what is open already by the objects that do it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from fast_vc_service import cli
 FOLDER = os.path.realpath(os.environ["DISK_FOLDER"])
 SWITCH = Path(os.environ["DISK_SWITCH"])
 ERROR = getattr(errno, os.environ["DISK_ERROR"])
+TRIPS = [os.environ.get("DISK_TRIP", "")]
 READ_ONLY = ERROR == errno.EROFS
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
@@ -33,14 +35,26 @@ if READ_ONLY:
 
 def fails(path: Any) -> bool:
     """Whether something under ``path`` cannot be written at present."""
+    return is_there(path) and SWITCH.exists()
+
+
+def is_there(path: Any) -> bool:
+    """Whether ``path`` is on that disk."""
     if isinstance(path, int) or not isinstance(path, str | bytes | os.PathLike):
         return False
-    return os.path.realpath(os.fsdecode(path)).startswith(FOLDER) and SWITCH.exists()
+    return os.path.realpath(os.fsdecode(path)).startswith(FOLDER)
 
 
 def refuse(path: Any) -> None:
     if fails(path):
         raise OSError(ERROR, os.strerror(ERROR), os.fsdecode(path))
+
+
+def trip(doing: str, path: Any) -> None:
+    """Have the disk fail from now on, once, at what ``DISK_TRIP`` names."""
+    if doing in TRIPS and is_there(path):
+        TRIPS.clear()
+        SWITCH.touch()
 
 
 def audit(event: str, arguments: tuple[Any, ...]) -> None:
@@ -50,6 +64,7 @@ def audit(event: str, arguments: tuple[Any, ...]) -> None:
         if flags & _WRITES and not (isinstance(path, str) and path.endswith(".lock")):
             refuse(path)
     elif event in CHANGES:
+        trip(event.removeprefix("os."), arguments[0])
         refuse(arguments[0])
 
 
@@ -79,8 +94,7 @@ _open = io.open
 
 def opened(file: Any, mode: str = "r", *more: Any, **named: Any) -> Any:
     found = _open(file, mode, *more, **named)
-    under = not isinstance(file, int) and os.path.realpath(os.fsdecode(file)).startswith(FOLDER)
-    return Writer(found, file) if under and set(mode) & set("wax+") else found
+    return Writer(found, file) if is_there(file) and set(mode) & set("wax+") else found
 
 
 class Connection(sqlite3.Connection):
@@ -118,6 +132,7 @@ class SoundFile(soundfile.SoundFile):
         if fails(self.name):
             raise soundfile.LibsndfileError(2)
         super().write(data)
+        trip("write", self.name)
 
 
 if __name__ == "__main__":

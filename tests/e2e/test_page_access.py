@@ -98,6 +98,48 @@ def test_a_key_is_asked_for_and_only_its_token_goes_on(
     visitor.close()
 
 
+def test_the_token_in_the_address_stands_for_this_machine_and_leaves_the_address(
+    launch_service: Callable[..., RunningService], browser: Browser
+) -> None:
+    # With a proxy before it nobody is local by the address of a socket.
+    service = launch_service(allowed_hosts="localhost", late_ms=20_000)
+    service.wait_until("ready")
+    stranger = Visitor(browser, service.port)
+    expect(stranger.page.locator("#add-voice")).to_be_hidden()
+    stranger.close()
+    token_file = service.home / "temp" / f"fast_vc_service_port_{service.port}.token"
+    token = token_file.read_text().strip()
+    visitor = Visitor(browser, service.port, path=f"/?x=1#token={token}")
+    page = visitor.page
+    frames: list[str | bytes] = []
+
+    def note(frame: str | bytes) -> None:
+        frames.append(frame)
+
+    page.on("websocket", lambda socket: socket.on("framesent", note))
+
+    assert page.url == f"http://localhost:{service.port}/?x=1"
+    assert page.evaluate("location.hash") == ""
+    expect(page.locator("#add-voice")).to_be_visible()
+    page.reload()
+    page.wait_for_selector("#voices .voice")
+    expect(page.locator("#add-voice")).to_be_visible()
+    page.click("#start")
+    visitor.wait_for("live")
+    page.click("#start")
+    visitor.wait_for("idle")
+
+    voices = [each for each in visitor.asked if each.url.endswith("/voices")]
+    assert len(voices) > 1
+    assert all(each.headers["authorization"] == f"Bearer {token}" for each in voices)
+    assert not any(token in each.url for each in visitor.asked if "#" not in each.url)
+    assert not any(token in each.headers.get("referer", "") for each in visitor.asked)
+    assert not any(token in frame for frame in frames if isinstance(frame, str))
+    page.go_back()
+    assert token not in page.url, "it is not in the history of the tab"
+    visitor.close()
+
+
 def test_a_voice_is_uploaded_in_the_page_and_spoken_with(
     world: RunningService, browser: Browser, tmp_path: Path
 ) -> None:

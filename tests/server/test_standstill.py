@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
+import ssl
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from starlette.requests import Request
+from starlette.types import Message
 
+from fast_vc_service.process.scratch import ScratchFolder
+from fast_vc_service.process.tls import self_signed
 from fast_vc_service.server import standstill
+from fast_vc_service.server.http import uploads
 from fast_vc_service.server.service import EdgeLimits
+from fast_vc_service.server.sockets.codes import SocketCode
+from fast_vc_service.server.sockets.listener import Listener
 from fast_vc_service.server.sockets.places import Places
+from fast_vc_service.server.sockets.turns import Turns
 from fast_vc_service.server.standstill import MachineSleep, Standstill, is_done_within
 from fast_vc_service.server.websocket.time_limits import Watch
+from waiting import spend_async, until_async
 
 
 def test_what_comes_late_on_a_busy_machine_is_no_standstill() -> None:
@@ -93,3 +107,63 @@ def test_a_head_that_was_begun_before_has_its_time(monkeypatch: pytest.MonkeyPat
     transport.shift(600.0)
     assert place.deadline == 610.0
     assert transport._unread_since == 603.0
+
+
+def test_an_upload_that_the_standstill_interrupts_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # To the clock all this takes no time at all.
+    monkeypatch.setattr(standstill, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(standstill, "SLICE_S", 0.001)
+    monkeypatch.setattr(uploads, "STALLED_S", 0.01)
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    pieces = [head + b"half", b" and half\r\n--x--\r\n"]
+
+    async def receive() -> Message:
+        await spend_async(0.1)
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=x")]
+    request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+
+    async def upload() -> bytes:
+        async with uploads.receive_upload(
+            request,
+            file_field="file",
+            fields=frozenset(),
+            max_bytes=1000,
+            scratch=ScratchFolder(tmp_path),
+        ) as received:
+            return received.path.read_bytes()
+
+    assert asyncio.run(upload()) == b"half and half"
+
+
+def test_a_tls_handshake_that_the_standstill_interrupts_goes_on(tmp_path: Path) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*self_signed(tmp_path, "127.0.0.1", 1))
+    refused: list[str] = []
+    places = Places(on_refused=refused.append)
+
+    async def handshake() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listener = Listener(
+                listening, asyncio.Protocol, places=places, turns=Turns(lambda _s: None), tls=tls
+            )
+            with socket.create_connection(listening.getsockname()) as client:
+                client.setblocking(False)
+                await until_async(lambda: len(places) == 1)
+                (place,) = places
+                begun = time.monotonic()
+                place.shift(600.0)
+                place.check(begun + 605.0)
+                await spend_async(0.0)
+                assert len(places) == 1
+                place.check(begun + 620.0)
+                await until_async(lambda: not len(places))
+                assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
+            listener.close()
+            await listener.wait_closed()
+
+    asyncio.run(handshake())
+    assert refused == [SocketCode.TLS_FAILED]

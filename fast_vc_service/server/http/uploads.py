@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 from fastapi import Request
@@ -17,9 +18,11 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from fast_vc_service.process.disk import telling_where
 from fast_vc_service.process.scratch import ScratchFolder
 from fast_vc_service.protocol.codes import EdgeCode
 from fast_vc_service.server.http.problems import ProblemError
+from fast_vc_service.server.standstill import is_done_within
 from fast_vc_service.server.threads import upload_thread
 
 STALLED_S = 30.0
@@ -68,20 +71,22 @@ async def receive_upload(
     Raises:
         ProblemError: The body is no such form, is too large, or stops coming.
     """
-    form = await _read_form(request, max_bytes)
-    try:
-        texts, part = _sort(form, file_field, fields)
-        if (part.size or 0) > max_bytes:
-            raise _too_large(max_bytes)
-        with scratch.place() as folder:
+    _check_head(request, max_bytes)
+    with scratch.place() as folder:
+        with telling_where(folder):
+            form = await _read_form(request, max_bytes, folder)
+        try:
+            texts, part = _sort(form, file_field, fields)
+            if (part.size or 0) > max_bytes:
+                raise _too_large(max_bytes)
             path = folder / "upload"
             await upload_thread(_copy, part, path)
             yield Upload(texts, path, _shown_name(part.filename))
-    finally:
-        await form.close()
+        finally:
+            await form.close()
 
 
-async def _read_form(request: Request, max_bytes: int) -> FormData:
+def _check_head(request: Request, max_bytes: int) -> None:
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
         raise invalid(
@@ -90,20 +95,23 @@ async def _read_form(request: Request, max_bytes: int) -> FormData:
             got=content_type[:_SHOWN_CHARS] or "no Content-Type",
             status=415,
         )
-    limit = max_bytes + _MARGIN_BYTES
     told = request.headers.get("content-length", "")
-    if told.isdigit() and int(told) > limit:
+    if told.isdigit() and int(told) > max_bytes + _MARGIN_BYTES:
         raise _too_large(max_bytes)
     _check_charset(
         parse_options_header(content_type)[1].get(b"charset", b"utf-8").decode("latin-1")
     )
-    parser = _Utf8Parser(
+
+
+async def _read_form(request: Request, max_bytes: int, folder: Path) -> FormData:
+    parser = _Parser(
         request.headers,
-        _bounded(request, limit, max_bytes),
+        _bounded(request, max_bytes),
         max_files=1,
         max_fields=MAX_FIELDS,
         max_part_size=MAX_FIELD_BYTES,
     )
+    parser.folder = folder
     try:
         return await parser.parse()
     except MultiPartException as error:
@@ -114,12 +122,42 @@ async def _read_form(request: Request, max_bytes: int) -> FormData:
         raise invalid(
             "the form cannot be read", expected="multipart/form-data with a boundary, in UTF-8"
         ) from error
+    except BaseException:
+        parser.close()
+        raise
 
 
-class _Utf8Parser(MultiPartParser):
-    """The framework's, which would take texts that are no UTF-8 for Latin-1."""
+class _Parser(MultiPartParser):
+    """The framework's, with two differences.
+
+    It would take texts that are no UTF-8 for Latin-1, and lay files into the system's folder for
+    temporary files, wherever ours is.
+
+    Attributes:
+        folder: Where a file lies that is too large for the memory.
+    """
+
+    folder: Path
+
+    def on_headers_finished(self) -> None:
+        """See the base class."""
+        super().on_headers_finished()
+        upload = self._current_part.file
+        if upload is not None:
+            file = SpooledTemporaryFile(  # noqa: SIM115 - closed with the form
+                max_size=self.spool_max_size, dir=str(self.folder)
+            )
+            upload.file.close()
+            upload.file = file
+            self._files_to_close_on_error.append(file)
+
+    def close(self) -> None:
+        """Close the file, however far it has come."""
+        for file in self._files_to_close_on_error:
+            file.close()
 
     def on_part_end(self) -> None:
+        """See the base class."""
         part = self._current_part
         if part.file is None:
             try:
@@ -139,27 +177,30 @@ def _check_charset(charset: str) -> None:
         )
 
 
-async def _bounded(request: Request, limit: int, max_bytes: int) -> AsyncGenerator[bytes, None]:
+async def _bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
     received = 0
     stream = request.stream()
-    while True:
-        try:
-            async with asyncio.timeout(STALLED_S):
-                chunk = await anext(stream, None)
-        except TimeoutError:
-            raise ProblemError(
-                408,
-                EdgeCode.UPLOAD_STALLED,
-                "the upload has stopped",
-                expected=f"a part of the body at least every {STALLED_S:g} s",
-                headers={"connection": "close"},
-            ) from None
-        if chunk is None:
-            return
+    while (chunk := await _next(stream)) is not None:
         received += len(chunk)
-        if received > limit:
+        if received > max_bytes + _MARGIN_BYTES:
             raise _too_large(max_bytes)
         yield chunk
+
+
+async def _next(stream: AsyncGenerator[bytes, None]) -> bytes | None:
+    coming = asyncio.ensure_future(anext(stream, None))
+    try:
+        if await is_done_within(coming, STALLED_S):
+            return coming.result()
+    finally:
+        coming.cancel()
+    raise ProblemError(
+        408,
+        EdgeCode.UPLOAD_STALLED,
+        "the upload has stopped",
+        expected=f"a part of the body at least every {STALLED_S:g} s",
+        headers={"connection": "close"},
+    )
 
 
 def _sort(
@@ -208,7 +249,7 @@ def _too_large(max_bytes: int) -> ProblemError:
 
 def _copy(part: UploadFile, path: Path) -> None:
     part.file.seek(0)
-    with path.open("wb") as file:
+    with telling_where(path.parent), path.open("wb") as file:
         while chunk := part.file.read(_COPY_BYTES):
             file.write(chunk)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import socket
 import ssl
 import time
@@ -24,7 +25,9 @@ ACCEPTED_A_TURN = 8
 HANDSHAKES_A_TURN = 2
 """The same with TLS, whose handshake takes a millisecond of computing."""
 
-HANDSHAKE_S = 10.0
+_NO_LIMIT_S = 86_400.0
+"""For the handshake: the loop's own limit would count what the process stood still."""
+
 CHECK_INTERVAL_S = 1.0
 _NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _PAUSE_S = 0.1
@@ -113,6 +116,7 @@ class Listener:
             return
         task = self._loop.create_task(self._connect(connection, place))
         place.drop = task.cancel
+        place.check = functools.partial(self._check_handshake, place, task)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -125,10 +129,10 @@ class Listener:
                 lambda: self._transport(place),
                 connection,
                 ssl=self._tls,
-                ssl_handshake_timeout=HANDSHAKE_S if self._tls else None,
+                ssl_handshake_timeout=_NO_LIMIT_S if self._tls else None,
             )
             connected = True
-        except (OSError, TimeoutError):
+        except OSError:
             if self._tls:
                 self._places.refuse(SocketCode.TLS_FAILED)
         finally:
@@ -137,7 +141,7 @@ class Listener:
                 connection.close()
 
     def _transport(self, place: Place) -> PacedTransport:
-        transport = PacedTransport(
+        return PacedTransport(
             self._make,
             place=place,
             places=self._places,
@@ -145,8 +149,11 @@ class Listener:
             held=self._held,
             buffer=self._buffer,
         )
-        place.check, place.shift = transport.check, transport.shift
-        return transport
+
+    def _check_handshake(self, place: Place, task: asyncio.Task[None], now: float) -> None:
+        if place.is_late(now):
+            self._places.refuse(SocketCode.TLS_FAILED)
+            task.cancel()
 
     def _check(self) -> None:
         # First of all: what fails for one place does not end the checks of the others for good.

@@ -106,6 +106,7 @@ class PacedTransport(asyncio.Transport, asyncio.BufferedProtocol):
         # uvloop's transports are asyncio's by behaviour only.
         self._beneath = cast(asyncio.Transport, transport)
         self.place.drop = self.abort
+        self.place.check, self.place.shift = self.check, self.shift
         self._upper.connection_made(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -156,8 +157,8 @@ class PacedTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def check(self, now: float) -> None:
         """Cut the line of one that does not say what it wants, or does not read the answer."""
-        deadline, since = self.place.deadline, self._unread_since
-        if deadline is not None and now > deadline:
+        since = self._unread_since
+        if self.place.is_late(now):
             self.places.refuse(SocketCode.HEAD_TIMEOUT)
             self.abort()
             return
@@ -277,8 +278,7 @@ class PacedTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def shift(self, seconds: float) -> None:
         """Count ``seconds`` for nothing: the process stood still."""
-        if self.place.deadline is not None:
-            self.place.deadline += seconds
+        self.place.put_off(seconds)
         if self._unread_since is not None:
             self._unread_since += seconds
 

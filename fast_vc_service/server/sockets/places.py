@@ -36,7 +36,8 @@ class Place:
         held_bytes: Bytes that are kept for it.
         drop: Cuts its line.
         check: Called every second with the monotonic time.
-        shift: Called with the seconds in which the process stood still, which count for nothing.
+        shift: Called with the seconds in which the process stood still, which count for nothing;
+            :meth:`put_off` unless there is more to put off.
     """
 
     def __init__(self, address: str | None, *, kept_back: bool, deadline: float) -> None:
@@ -47,7 +48,16 @@ class Place:
         self.held_bytes = 0
         self.drop: Callable[[], object] = lambda: None
         self.check: Callable[[float], None] = lambda _now: None
-        self.shift: Callable[[float], None] = lambda _seconds: None
+        self.shift: Callable[[float], None] = self.put_off
+
+    def is_late(self, now: float) -> bool:
+        """Whether it should have asked for something by ``now``."""
+        return self.deadline is not None and now > self.deadline
+
+    def put_off(self, seconds: float) -> None:
+        """Give it ``seconds`` more to ask for something."""
+        if self.deadline is not None:
+            self.deadline += seconds
 
 
 class Places:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from logging import Logger
 
-from websockets.frames import Frame
+from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 
@@ -61,6 +61,9 @@ class BoundedParser(ServerProtocol):
 
     def recv_frame(self, frame: Frame) -> None:
         """Take a frame."""
+        if frame.opcode is Opcode.CLOSE:
+            # It may come between two fragments (RFC 6455, 5.4); the base class calls it an error.
+            self.current_size = None
         super().recv_frame(frame)
         self.bounded.so_far = self.current_size or 0
 

@@ -9,7 +9,8 @@ import shutil
 import sqlite3
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from typing import Any, Literal
 from loguru import logger
 
 from fast_vc_service.engine.files import FileFormat
+from fast_vc_service.process.disk import telling_where
 from fast_vc_service.process.lock import take_lock
 from fast_vc_service.protocol.voice_choice import VoiceChoice, from_text, to_text
 
@@ -120,7 +122,7 @@ class JobStore:
             self._database = sqlite3.connect(folder / _DATABASE, check_same_thread=False)
             on_failure.callback(self._database.close)
             self._database.row_factory = sqlite3.Row
-            with self._lock, self._database as database:
+            with self._changing() as database:
                 database.execute(_SCHEMA)
                 database.execute(f"PRAGMA user_version = {_VERSION}")
                 # Whoever was converting them is gone.
@@ -154,8 +156,9 @@ class JobStore:
         place = self.source(job.id)
         place.parent.mkdir(mode=0o700)
         try:
-            shutil.move(upload, place)
-            with self._lock, self._database as database:
+            with telling_where(place.parent):
+                shutil.move(upload, place)
+            with self._changing() as database:
                 waiting = database.execute("SELECT COUNT(*) FROM jobs WHERE state = 'queued'")
                 if waiting.fetchone()[0] >= self._max_waiting:
                     raise QueueFullError(f"{self._max_waiting} jobs are waiting")
@@ -167,7 +170,7 @@ class JobStore:
 
     def take(self) -> Job | None:
         """Return the oldest job that waits, now running; None when none waits."""
-        with self._lock, self._database as database:
+        with self._changing() as database:
             found = database.execute(
                 "UPDATE jobs SET state = 'running', started_at = ? WHERE id = ("
                 "SELECT id FROM jobs WHERE state = 'queued' ORDER BY created_at LIMIT 1"
@@ -237,8 +240,14 @@ class JobStore:
                 self.remove_files(job.id)
 
     def _execute(self, statement: str, values: tuple[object, ...]) -> bool:
-        with self._lock, self._database as database:
+        with self._changing() as database:
             return database.execute(statement, values).rowcount > 0
+
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """Give the database for one change, all of it or nothing."""
+        with self._lock, telling_where(self._folder), self._database as database:
+            yield database
 
     def _query(self, statement: str, values: tuple[object, ...]) -> list[sqlite3.Row]:
         with self._lock:
