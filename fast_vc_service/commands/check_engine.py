@@ -58,7 +58,7 @@ def _check_speed(engine: Engine, voice: Voice) -> Check:
     warm_up_s = time.perf_counter() - started
     capacity = max(measured, key=lambda device: device.rtf)
     # An overridden max_sessions says nothing about what the machine carries.
-    sessions = sum(device.sessions for device in measured)
+    sessions = engine.placement.limit
     finding = (
         f"RTF {capacity.rtf:.2f} (p95 of a step over {capacity.batch}); "
         f"about {sessions} live sessions fit; warm-up takes {warm_up_s:.1f} s"

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,6 +61,11 @@ class Capacity:
         return self.step_s / self.block_s
 
     @property
+    def by_loop(self) -> int:
+        """Sessions whose streams the event loop carries, on all devices together; at least 1."""
+        return max(1, int(LOOP_SHARE * self.block_s / self.stream_s))
+
+    @property
     def carries_one(self) -> bool:
         """Whether a block of one session is converted before the next one is whole."""
         return self.step_s + self.stream_s < self.block_s or self.sessions > 1
@@ -108,10 +113,9 @@ def measure(
         batch *= 2
     if not sessions:
         sessions, step_s, measured = 1, seconds, batch
-    by_loop = int(LOOP_SHARE * block_s / stream_s)
-    fit = max(1, min(sessions, by_loop))
-    return Capacity(
-        fit, step_s, measured, stream_s, block_s, lone_s=lone_s, probe_s=probe(converter, voice)
+    found = Capacity(sessions, step_s, measured, stream_s, block_s, lone_s=lone_s)
+    return replace(
+        found, sessions=max(1, min(sessions, found.by_loop)), probe_s=probe(converter, voice)
     )
 
 
@@ -165,6 +169,8 @@ def _time_step(
             times.append(_timed_step(converter, np.tile(block, (batch, 1)), states))
         return times[1:]
 
+    if threads == 1:
+        return float(np.percentile(run(0), 95))
     with ThreadPoolExecutor(threads) as pool:
         times = [seconds for each in pool.map(run, range(threads)) for seconds in each]
     return float(np.percentile(times, 95))

@@ -183,6 +183,11 @@ def build_converter(
     return build(family.min_block_ms + spare)
 
 
+def first_device(devices: str) -> str:
+    """Return the device for work that only one can do, of some separated by commas."""
+    return devices.partition(",")[0]
+
+
 def family_of(engine: str) -> Family:
     """Return the family of ``engine``.
 

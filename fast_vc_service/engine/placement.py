@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from fast_vc_service.contract import Converter, Voice
 from fast_vc_service.engine.capacity import Capacity, GivenUpError, measure, probe
@@ -10,6 +12,8 @@ from fast_vc_service.engine.learned_capacity import Answer, LearnedCapacity
 from fast_vc_service.engine.model_thread import Measured
 from fast_vc_service.engine.posting import Post
 from fast_vc_service.engine.scheduler import Scheduler, Slot
+
+Answered = TypeVar("Answered")
 
 STEADY = (0.7, 1.4)
 """How a probe may differ from the one of the last measurement before there is another."""
@@ -131,13 +135,23 @@ class Placement:
     @property
     def capacity(self) -> int:
         """Live sessions admitted at present; 0 before :meth:`warm_up`."""
-        measured = sum(lane.sessions for lane in self.lanes)
-        return self._max_sessions or measured if measured else 0
+        fit = sum(lane.sessions for lane in self.lanes)
+        return self._max_sessions or max(1, fit - self._beyond_loop) if fit else 0
 
     @property
     def limit(self) -> int:
         """Live sessions that fit by what was measured and learned; 0 before :meth:`warm_up`."""
-        return sum(lane.learned.limit for lane in self.lanes if lane.learned is not None)
+        fit = sum(lane.learned.limit for lane in self.lanes if lane.learned is not None)
+        return max(1, fit - self._beyond_loop) if fit else 0
+
+    @property
+    def _beyond_loop(self) -> int:
+        """Sessions that the devices carry together and the one event loop does not."""
+        measured = [lane.learned.measured for lane in self.lanes if lane.learned is not None]
+        if not measured:
+            return 0
+        fit = sum(capacity.sessions for capacity in measured)
+        return max(0, fit - max(capacity.by_loop for capacity in measured))
 
     @property
     def too_slow(self) -> Lane | None:
@@ -185,8 +199,8 @@ class Placement:
             lane.scheduler.check(elapsed_s)
 
     def warm_up(self, voice: Voice) -> list[Capacity]:
-        """Start and measure every lane, one after the other; blocks for seconds."""
-        return [lane.warm_up(voice) for lane in self.lanes]
+        """Start and measure every lane; blocks for seconds."""
+        return self._at_once(lambda lane: lane.warm_up(voice))
 
     def measure_again(self) -> bool:
         """Measure every lane that may have changed; given up as soon as somebody takes a slot.
@@ -198,8 +212,12 @@ class Placement:
         def give_up() -> bool:
             return self.live > 0 or self._reserved != before
 
-        measured = [lane.measure_again(give_up) for lane in self.lanes]
-        return any(measured)
+        return any(self._at_once(lambda lane: lane.measure_again(give_up)))
+
+    def _at_once(self, work: Callable[[Lane], Answered]) -> list[Answered]:
+        """Do the same with every lane at a time: they share the interpreter, then as later on."""
+        with ThreadPoolExecutor(len(self.lanes), "lane") as pool:
+            return list(pool.map(work, self.lanes))
 
     def stop(self) -> bool:
         """Stop the model threads of all lanes; return whether all have ended."""

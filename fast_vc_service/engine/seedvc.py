@@ -118,7 +118,8 @@ class DeferredModel:
             return self._loaded
 
 
-@lru_cache(maxsize=1)
+# One a device; what was never used has loaded nothing.
+@lru_cache(maxsize=16)
 def _model(
     name: str,
     preset: Preset,
@@ -131,8 +132,8 @@ def _model(
 
     def load() -> SeedVcModel:
         converted = source.models_dir / "converted"
-        networks = load_networks(preset, dict(files), converted, torch.device(device))
-        return SeedVcModel(networks, source.options, family)
+        networks = load_networks(preset, dict(files), converted)
+        return SeedVcModel(networks, source.options, family, torch.device(device))
 
     return DeferredModel(family, preset.mel.sample_rate, load)
 

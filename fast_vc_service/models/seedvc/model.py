@@ -74,12 +74,19 @@ class SeedVcModel:
     """A window model (see ``engine/window.py``) of one preset.
 
     Args:
-        networks: In eval mode on their device.
+        networks: In eval mode.
         options: How they are driven.
         family: Name of the family; voices of one are not those of another.
+        device: Where they are to run; None leaves them where they are.
     """
 
-    def __init__(self, networks: Networks, options: SeedVcOptions, family: str) -> None:
+    def __init__(
+        self,
+        networks: Networks,
+        options: SeedVcOptions,
+        family: str,
+        device: torch.device | None = None,
+    ) -> None:
         self.family = family
         self.options = options
         self.sample_rate_out = networks.preset.mel.sample_rate
@@ -87,7 +94,10 @@ class SeedVcModel:
         # What depends on the flow time alone is computed in full precision, once.
         exact = networks.dit
         if options.precision != "float32":
+            # Before they are moved: on the device there is never more than what runs there.
             networks = networks.narrowed(getattr(torch, options.precision))
+        if device is not None:
+            networks = networks.to(device)
         self.networks = networks
         sampler = Sampler(
             networks.dit,
@@ -224,18 +234,16 @@ class SeedVcModel:
         if f0_hz is not None:
             moves = torch.tensor([self._move(memory) for memory in memories], device=device)
             target_f0 = shifted(f0_hz, log_offset=moves[:, None])
-        with networks.autocast():
-            content = networks.content(audio)
-            unheard = (audio.shape[1] - seen) // BLOCK_QUANTUM
-            lengths = torch.full((len(memories),), frames)
-            mu = networks.regulator(content[:, unheard:], lengths, target_f0)
-            none = torch.zeros(len(memories), networks.preset.mel.bins, frames, device=device)
-            style = torch.cat([prompt.style for prompt in prompts])
-            source = networks.dit.condition(none, mu, style)
-            prompt = stacked([prompt.conditioning for prompt in prompts])
-            condition = Conditioning(torch.cat([prompt.frames, source.frames], dim=1), prompt.style)
-            mel = self._sample(torch.from_numpy(noise).to(device), condition)
-        return mel.float()
+        content = networks.content(audio)
+        unheard = (audio.shape[1] - seen) // BLOCK_QUANTUM
+        lengths = torch.full((len(memories),), frames)
+        mu = networks.regulator(content[:, unheard:], lengths, target_f0)
+        none = torch.zeros(len(memories), networks.preset.mel.bins, frames, device=device)
+        style = torch.cat([prompt.style for prompt in prompts])
+        source = networks.dit.condition(none, mu, style)
+        prompt = stacked([prompt.conditioning for prompt in prompts])
+        condition = Conditioning(torch.cat([prompt.frames, source.frames], dim=1), prompt.style)
+        return self._sample(torch.from_numpy(noise).to(device), condition)
 
     def _tail(self, kept_samples: int, frames: int) -> tuple[int, int]:
         """How many of the newest mel frames the vocoder gets, and how many it has to return."""

@@ -54,9 +54,10 @@ class Sampler:
             self._beside = torch.compile(self._beside)
         self._steps = steps
         self._guidance = guidance
-        places = torch.arange(steps, device=dit.frequencies.device) / steps
+        device, exact = dit.frequencies.device, times or dit
+        places = torch.arange(steps, device=exact.frequencies.device) / steps
         with torch.no_grad():
-            self._modulations = [(times or dit).modulation(place[None]) for place in places]
+            self._modulations = [exact.modulation(place[None]).on(device) for place in places]
 
     def __call__(self, noise: Tensor, condition: Conditioning) -> Tensor:
         """Sample the frames that follow the prompt.
