@@ -151,7 +151,9 @@ class Converter(Protocol):
     def step(self, blocks: FloatArray, states: Sequence[State]) -> FloatArray:
         """Convert one block for each of B sessions, of any mix of voices and ages.
 
-        Transactional: when it raises, no state has changed.
+        Transactional: when it raises, no state has changed. A session for which something came
+        out that is no number gets a row of NaN, and its state is as it was; the others are not
+        touched by it. Nothing that is not finite is ever kept in a state.
 
         Args:
             blocks: ``[B, block]`` at 16 kHz.

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, State, Voice, block_out
+from fast_vc_service.engine.device_errors import is_out_of_memory
 from fast_vc_service.engine.stream import Stream, pump
+from fast_vc_service.errors import UserError
 
 MEASURED_S = 4.0
 """Seconds of test speech."""
@@ -38,6 +40,8 @@ class Capacity:
         block_s: Seconds of audio a block.
         lone_s: The same over one session.
         probe_s: What :func:`probe` took just afterwards, in seconds; 0 when it was not made.
+        memory_batch: Most sessions a step that the device has memory for; 0 where that is not what
+            limits them.
     """
 
     sessions: int
@@ -47,6 +51,7 @@ class Capacity:
     block_s: float
     lone_s: float = 0.0
     probe_s: float = 0.0
+    memory_batch: int = 0
 
     def expected_step_s(self, sessions: float) -> float:
         """Return the seconds of a step over ``sessions``, on the line through what was measured."""
@@ -69,6 +74,18 @@ class Capacity:
     def carries_one(self) -> bool:
         """Whether a block of one session is converted before the next one is whole."""
         return self.step_s + self.stream_s < self.block_s or self.sessions > 1
+
+
+class CapacityError(RuntimeError):
+    """Every slot is taken.
+
+    Attributes:
+        why: Why there are no more.
+    """
+
+    def __init__(self, message: str, why: str) -> None:
+        super().__init__(message)
+        self.why = why
 
 
 class GivenUpError(Exception):
@@ -97,12 +114,19 @@ def measure(
 
     Raises:
         GivenUpError: ``give_up`` said so.
+        UserError: The device has no memory for one session.
     """
     block_s = converter.block / SAMPLE_RATE_IN
     stream_s = _time_stream(converter)
-    sessions, step_s, lone_s, batch = 0, 0.0, 0.0, 1
+    sessions, step_s, lone_s, batch, memory_batch = 0, 0.0, 0.0, 1, 0
     while True:
-        seconds = _time_step(converter, voice, batch, threads, give_up)
+        timed = _time_step_if_it_fits(converter, voice, batch, threads, give_up)
+        if timed is None:
+            if batch == 1:
+                raise UserError("the device has not enough memory for one session")
+            memory_batch = batch // 2
+            break
+        seconds = timed
         lone_s = lone_s or seconds
         within = int(MODEL_SHARE * block_s / seconds) * batch * threads
         if within > sessions:
@@ -115,7 +139,10 @@ def measure(
         sessions, step_s, measured = 1, seconds, batch
     found = Capacity(sessions, step_s, measured, stream_s, block_s, lone_s=lone_s)
     return replace(
-        found, sessions=max(1, min(sessions, found.by_loop)), probe_s=probe(converter, voice)
+        found,
+        sessions=max(1, min(sessions, found.by_loop)),
+        probe_s=probe(converter, voice),
+        memory_batch=memory_batch,
     )
 
 
@@ -150,6 +177,18 @@ def _timed_step(converter: Converter, blocks: FloatArray, states: Sequence[State
     started = time.perf_counter()
     converter.step(blocks, states)
     return time.perf_counter() - started
+
+
+def _time_step_if_it_fits(
+    converter: Converter, voice: Voice, batch: int, threads: int, give_up: Callable[[], bool]
+) -> float | None:
+    """As :func:`_time_step`; None when the device has not enough memory for it."""
+    try:
+        return _time_step(converter, voice, batch, threads, give_up)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    return None
 
 
 def _time_step(

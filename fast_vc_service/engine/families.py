@@ -9,11 +9,15 @@ from typing import Literal
 
 from fast_vc_service.audio.resample import StreamResampler
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter
+from fast_vc_service.engine.device_errors import telling_device
 from fast_vc_service.engine.window import WindowConverter, WindowGeometry
 from fast_vc_service.models.passthrough.converter import PassthroughConverter
 from fast_vc_service.models.presets import MODELS
 from fast_vc_service.models.seedvc.options import SeedVcSource
 from fast_vc_service.models.world.model import WorldModel
+
+CUDA_BATCH = 64
+"""Most sessions a step that every family takes on a CUDA device, at least."""
 
 Geometry = Literal["live", "file"]
 
@@ -33,7 +37,8 @@ class Family:
         min_block_ms: Shortest live block it keeps up with.
         file_block_ms: Block of the file geometry.
         max_batch: Most sessions a step; 1 for a family that only loops over its batch.
-        threads: Model threads; 0 means one a core.
+        threads: Model threads on a CPU; 0 means one a core. A CUDA device has one, whose batches
+            are large: its kernels cost as much for one session as for many.
         gather_ms: How long a ready block waits for others to share its step.
         devices: Where it can run.
         downloads: Whether it needs files that the package does not hold.
@@ -166,7 +171,8 @@ def build_converter(
 
     def build(block_ms: int) -> Converter:
         own = {} if options is None else {"options": options}
-        return family.build(block_ms, device, **own)
+        with telling_device(device):
+            return family.build(block_ms, device, **own)
 
     if geometry == "file":
         return build(family.file_block_ms)
@@ -181,6 +187,16 @@ def build_converter(
         )
     spare = int((latency_ms - shortest) // QUANTUM_MS) * QUANTUM_MS
     return build(family.min_block_ms + spare)
+
+
+def driven_on(family: Family, device: str) -> tuple[int, int]:
+    """Return the model threads that drive ``family`` on ``device``, and the most sessions a step.
+
+    Threads are 0 where there is to be one a core.
+    """
+    if device.startswith("cuda"):
+        return 1, max(family.max_batch, CUDA_BATCH)
+    return family.threads, family.max_batch
 
 
 def first_device(devices: str) -> str:

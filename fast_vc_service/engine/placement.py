@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from fast_vc_service.contract import Converter, Voice
-from fast_vc_service.engine.capacity import Capacity, GivenUpError, measure, probe
+from fast_vc_service.engine.capacity import Capacity, CapacityError, GivenUpError, measure, probe
 from fast_vc_service.engine.learned_capacity import Answer, LearnedCapacity
 from fast_vc_service.engine.model_thread import Measured
 from fast_vc_service.engine.posting import Post
@@ -17,18 +17,6 @@ Answered = TypeVar("Answered")
 
 STEADY = (0.7, 1.4)
 """How a probe may differ from the one of the last measurement before there is another."""
-
-
-class CapacityError(RuntimeError):
-    """Every slot is taken.
-
-    Attributes:
-        why: Why there are no more.
-    """
-
-    def __init__(self, message: str, why: str) -> None:
-        super().__init__(message)
-        self.why = why
 
 
 class Lane:
@@ -93,7 +81,9 @@ class Lane:
             return False
         last = learned.measured
         changed = probe(self.converter, voice) / last.probe_s if last.probe_s else 1.0
-        if STEADY[0] <= changed <= STEADY[1] and learned.limit >= last.sessions:
+        as_before = self.scheduler.max_batch >= (last.memory_batch or self._max_batch)
+        steady = STEADY[0] <= changed <= STEADY[1]
+        if steady and as_before and learned.limit >= last.sessions:
             return False
         try:
             capacity = measure(
@@ -111,7 +101,10 @@ class Lane:
         return True
 
     def _begin_with(self, capacity: Capacity) -> None:
-        self.learned = LearnedCapacity(capacity, threads=self._threads, max_batch=self._max_batch)
+        self.scheduler.max_batch = capacity.memory_batch or self._max_batch
+        self.learned = LearnedCapacity(
+            capacity, threads=self._threads, max_batch=self.scheduler.max_batch
+        )
 
 
 class Placement:

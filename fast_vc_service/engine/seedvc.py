@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from fast_vc_service.contract import BLOCK_QUANTUM, SAMPLE_RATE_IN, FloatArray, Voice
+from fast_vc_service.engine.device_errors import telling_device
 from fast_vc_service.engine.window import WindowConverter, WindowGeometry
 from fast_vc_service.models.hub import Hub, model_named
 from fast_vc_service.models.seedvc.config import read_config
@@ -133,7 +134,8 @@ def _model(
     def load() -> SeedVcModel:
         converted = source.models_dir / "converted"
         networks = load_networks(preset, dict(files), converted)
-        return SeedVcModel(networks, source.options, family, torch.device(device))
+        with telling_device(device):
+            return SeedVcModel(networks, source.options, family, torch.device(device))
 
     return DeferredModel(family, preset.mel.sample_rate, load)
 

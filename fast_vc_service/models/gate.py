@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fast_vc_service.contract import FloatArray
+from fast_vc_service.models.host_copies import to_host
 from fast_vc_service.models.silero.vad import CHUNK, SileroVad
 
 _THRESHOLD = 0.5
@@ -45,7 +46,7 @@ def gains(
     opened = functional.max_pool1d(
         functional.pad(speech, (hangover, _PRE_ROLL)), hangover + 1 + _PRE_ROLL, 1
     )[:, 0]
-    stairs = np.repeat(opened.cpu().numpy(), CHUNK, axis=1)
+    stairs = np.repeat(to_host(opened)[0].numpy(), CHUNK, axis=1)
     out = np.empty((len(starts), window), np.float32)
     for row, start in enumerate(starts):
         out[row] = np.pad(stairs[row], (start, window - start - stairs.shape[1]), "edge")

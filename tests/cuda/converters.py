@@ -68,7 +68,8 @@ def built(case: str, device: str, **options: Any) -> Converter:
     place = torch.device(device)
     if engine == "nano":
         return NanoConverter(load_networks(WEIGHTS, place))
-    own = replace(seedvc_networks.QUICK, gate=True, precision=precision, **options)
+    chosen = {"gate": True, **options}
+    own = replace(seedvc_networks.QUICK, precision=precision, **chosen)
     model = seedvc_model(engine.removeprefix("seedvc-"), own, place)
     return WindowConverter(model, geometry(own, 200), high_passed=True)
 

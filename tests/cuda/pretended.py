@@ -107,7 +107,7 @@ class Run(TorchDispatchMode):
         self.operators: Counter[str] = Counter()
         self.waits: Counter[tuple[str, str]] = Counter()
         self.types: list[tuple[str, torch.dtype]] = []
-        self.copies = Copies(place)
+        self.copies = Copies(place, self.wait)
 
     @property
     def synchronisations(self) -> int:

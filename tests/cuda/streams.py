@@ -21,20 +21,22 @@ class TooEarlyError(AssertionError):
     """The host has touched what a copy still needs."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Copy:
     """A copy that is under way: the host's side of it, and how that was when it began."""
 
     host: Tensor
     before: Tensor | None
+    device: torch.device
     where: str
 
 
 class Copies:
     """Non-blocking copies that no event has told the end of."""
 
-    def __init__(self, place: Callable[[], str]) -> None:
+    def __init__(self, place: Callable[[], str], wait: Callable[[str], None]) -> None:
         self._place = place
+        self.wait = wait
         self._under_way: list[_Copy] = []
         self._pinned: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()
 
@@ -51,19 +53,18 @@ class Copies:
     def begin(self, source: Tensor, target: Tensor) -> None:
         """A copy between host and device begins."""
         if target.is_cuda:
-            self._under_way.append(_Copy(source, source.clone(), self._place()))
+            self._under_way.append(_Copy(source, source.clone(), target.device, self._place()))
         else:
-            self._under_way.append(_Copy(target, None, self._place()))
+            self._under_way.append(_Copy(target, None, source.device, self._place()))
 
-    @property
-    def begun(self) -> int:
-        """Copies that are under way; an event ends those that began before it was recorded."""
-        return len(self._under_way)
+    def begun(self, device: torch.device) -> list[_Copy]:
+        """Copies of a device that are under way: an event that is recorded there ends them."""
+        return [copy for copy in self._under_way if copy.device == device]
 
-    def end(self, count: int) -> None:
-        """The oldest ``count`` copies have ended."""
+    def end(self, copies: list[_Copy]) -> None:
+        """These have ended."""
         self.check_sources()
-        del self._under_way[:count]
+        self._under_way = [copy for copy in self._under_way if copy not in copies]
 
     def check_read(self, tensors: Iterable[Any]) -> None:
         """Fail when one of them is still being written to."""
@@ -116,13 +117,15 @@ class Event:
     """``torch.cuda.Event``: its wait ends the copies that began before it was recorded."""
 
     def __init__(self, **_named: Any) -> None:
-        self._begun = 0
+        self._begun: list[_Copy] = []
 
-    def record(self, _stream: Any = None) -> None:
-        self._begun = _watched[0].begun
+    def record(self, stream: Stream | None = None) -> None:
+        # Without a stream it is that of the first device, wherever the copies are.
+        device = torch.device("cuda", 0) if stream is None else stream.device
+        self._begun = _watched[0].begun(device)
 
     def synchronize(self) -> None:
-        assert not capturing()
+        _watched[0].wait("an event")
         _watched[0].end(self._begun)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 
 import pytest
@@ -75,10 +76,20 @@ def test_a_copy_is_not_read_before_its_event() -> None:
         assert early.tolist() == late.tolist()
         with pytest.raises(TooEarlyError, match="reads what"):
             after.tolist()
-        torch.cuda.Event().record()
         last = torch.cuda.Event()
         last.record()
         last.synchronize()
+
+
+def test_an_event_of_another_device_says_nothing() -> None:
+    with pretended():
+        copy = torch.zeros(3, device="cuda:1").to("cpu", non_blocking=True)
+        for device, readable in (("cuda:0", False), ("cuda:1", True)):
+            event = torch.cuda.Event()
+            event.record(torch.cuda.current_stream(torch.device(device)))
+            event.synchronize()
+            with contextlib.nullcontext() if readable else pytest.raises(TooEarlyError):
+                copy.tolist()
 
 
 def test_a_copy_is_awaited_and_its_source_left_alone() -> None:

@@ -25,6 +25,7 @@ from fast_vc_service.contract import (
     Voice,
 )
 from fast_vc_service.models.gate import gains
+from fast_vc_service.models.host_copies import to_device, to_host
 from fast_vc_service.models.seedvc import hift
 from fast_vc_service.models.seedvc.dit_layers import Conditioning
 from fast_vc_service.models.seedvc.f0 import shifted
@@ -176,7 +177,7 @@ class SeedVcModel:
         seen = self._seen(windows.shape[1])
         frames = int(seen * self.sample_rate_out / (SAMPLE_RATE_IN * self._hop))
         ends = [self._out(position + windows.shape[1]) for position in positions]
-        audio = torch.from_numpy(windows).to(self.networks.device)
+        audio = to_device(torch.from_numpy(windows), self.networks.device)
 
         f0_hz = None
         if self.networks.pitch is not None:
@@ -186,17 +187,19 @@ class SeedVcModel:
                 (seen - right_samples - new_samples) // _PITCH_HOP,
                 (seen - right_samples) // _PITCH_HOP,
             )
+            [found] = to_host(f0_hz[:, new])
             memories = [
-                replace(memory, register=track(memory.register, found, _PITCH_HOP / SAMPLE_RATE_IN))
-                for memory, found in zip(memories, f0_hz[:, new].cpu().numpy(), strict=True)
+                replace(memory, register=track(memory.register, own, _PITCH_HOP / SAMPLE_RATE_IN))
+                for memory, own in zip(memories, found.numpy(), strict=True)
             ]
         mel = self._mel(audio, seen, frames, memories=memories, ends=ends, f0_hz=f0_hz)
 
         kept = self._out(new_samples + right_samples + self.overlap) + 1
         tail, kept_frames = self._tail(kept, frames)
         joins = [end - self._out(right_samples + self.overlap - SEARCH // 2) for end in ends]
-        wave, cycles = self._vocoded(mel[:, :, -tail:], kept_frames, memories, ends, joins)
-        heard = wave[:, -min(kept, wave.shape[1]) :].cpu().numpy()
+        wave, at_join = self._vocoded(mel[:, :, -tail:], kept_frames, memories, ends, joins)
+        copied = to_host(wave[:, -min(kept, wave.shape[1]) :], at_join)
+        heard, cycles = copied[0].numpy(), copied[1].tolist()
 
         out = np.zeros((len(windows), self._out(windows.shape[1])), np.float32)
         out[:, out.shape[1] - heard.shape[1] :] = heard
@@ -232,8 +235,8 @@ class SeedVcModel:
         )
         target_f0 = None
         if f0_hz is not None:
-            moves = torch.tensor([self._move(memory) for memory in memories], device=device)
-            target_f0 = shifted(f0_hz, log_offset=moves[:, None])
+            moves = torch.tensor([self._move(memory) for memory in memories])
+            target_f0 = shifted(f0_hz, log_offset=to_device(moves[:, None], device))
         content = networks.content(audio)
         unheard = (audio.shape[1] - seen) // BLOCK_QUANTUM
         lengths = torch.full((len(memories),), frames)
@@ -243,7 +246,7 @@ class SeedVcModel:
         source = networks.dit.condition(none, mu, style)
         prompt = stacked([prompt.conditioning for prompt in prompts])
         condition = Conditioning(torch.cat([prompt.frames, source.frames], dim=1), prompt.style)
-        return self._sample(torch.from_numpy(noise).to(device), condition)
+        return self._sample(to_device(torch.from_numpy(noise), device), condition)
 
     def _tail(self, kept_samples: int, frames: int) -> tuple[int, int]:
         """How many of the newest mel frames the vocoder gets, and how many it has to return."""
@@ -257,11 +260,11 @@ class SeedVcModel:
         memories: Sequence[SeedVcMemory],
         ends: Sequence[int],
         joins: Sequence[int],
-    ) -> tuple[Tensor, list[float]]:
+    ) -> tuple[Tensor, Tensor]:
         """Wave ``[B, at least kept frames]``, and the source's phase at each join, in cycles."""
         vocoder = self.networks.vocoder
         if not isinstance(vocoder, hift.HiFT):
-            return self._bigvgan(mel, kept), [0.0] * len(memories)
+            return self._bigvgan(mel, kept), mel.new_zeros(len(memories))
         return harmonic_wave(
             vocoder,
             mel,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fast_vc_service.contract import FloatArray
+from fast_vc_service.models.host_copies import to_device
 from fast_vc_service.models.seedvc import hift
 from fast_vc_service.models.seedvc.noise import noise_at
 
@@ -22,7 +23,7 @@ def harmonic_wave(
     carried: Sequence[tuple[float, int | None]],
     ends: Sequence[int],
     joins: Sequence[int],
-) -> tuple[Tensor, list[float]]:
+) -> tuple[Tensor, Tensor]:
     """Vocode the newest frames of B windows.
 
     Args:
@@ -35,7 +36,7 @@ def harmonic_wave(
         joins: Absolute output sample at which the phase is to be carried on.
 
     Returns:
-        ``[B, 256 T]``, and the phase at each join in cycles.
+        ``[B, 256 T]``, and the phase at each join in cycles ``[B]``.
     """
     f0 = vocoder.f0(mel)
     cycles = hift.cycles(f0)[:, 0].double()
@@ -52,8 +53,8 @@ def harmonic_wave(
     multiples = torch.arange(1, hift.HARMONICS + 1, device=mel.device)
     fixed = torch.from_numpy(np.stack([_phases(seed) for seed in seeds]))
     turns = torch.remainder(start[:, None] * multiples, 1.0).float()
-    phases = fixed.to(mel.device) + 2 * math.pi * turns
-    noise = torch.from_numpy(np.stack(noises)).to(mel.device)
+    phases = to_device(fixed, mel.device) + 2 * math.pi * turns
+    noise = to_device(torch.from_numpy(np.stack(noises)), mel.device)
     wave: Tensor = vocoder(mel, vocoder.source(f0, phases, noise))
     at_join = torch.stack(
         [
@@ -61,7 +62,7 @@ def harmonic_wave(
             for row, (join, end) in enumerate(zip(joins, ends, strict=True))
         ]
     )
-    return wave, at_join.tolist()
+    return wave, at_join
 
 
 def _phases(seed: int) -> FloatArray:
