@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -176,6 +176,19 @@ class Converter(Protocol):
 
         Returns:
             ``[block * sample_rate_out / 16000]``.
+        """
+        ...
+
+
+@runtime_checkable
+class RecordsSteps(Protocol):
+    """A converter whose steps can be recorded ahead, once a batch size."""
+
+    def record(self, voice: Voice, max_batch: int) -> int:
+        """Record the steps over up to ``max_batch`` sessions; any voice of the family does.
+
+        Returns:
+            The largest batch that is recorded; 0 for none.
         """
         ...
 

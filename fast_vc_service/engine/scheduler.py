@@ -17,8 +17,11 @@ import itertools
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from loguru import logger
@@ -33,6 +36,8 @@ from fast_vc_service.engine.model_thread import Measured, ModelThread
 from fast_vc_service.engine.model_threads import ModelThreads
 from fast_vc_service.engine.posting import Post, answer_to, post_to
 from fast_vc_service.engine.supervision import OnRestart, ignore_restart
+
+Answered = TypeVar("Answered")
 
 SMOOTHED_STEPS = 20
 """Steps over which the expected step time is averaged."""
@@ -93,6 +98,7 @@ class Scheduler:
         self._numbers = itertools.count(1)
         self._wake = threading.Condition(threading.Lock())
         self._making_state = threading.Lock()
+        self._calls: deque[Callable[[], None]] = deque()
         self._stopping = False
         self._threads = ModelThreads(threads, self._work, on_restart)
 
@@ -149,6 +155,21 @@ class Scheduler:
             slot_id = next(self._numbers)
             self._places[slot_id] = _Place(post, log_id)
         return Slot(self, slot_id)
+
+    def in_model_thread(self, work: Callable[[], Answered]) -> Answered:
+        """Run ``work`` in a model thread, between two batches, and return what it returns."""
+        call: Future[Answered] = Future()
+
+        def run() -> None:
+            try:
+                call.set_result(work())
+            except BaseException as error:
+                call.set_exception(error)
+
+        with self._wake:
+            self._calls.append(run)
+            self._wake.notify_all()
+        return call.result()
 
     def make_state(
         self,
@@ -216,8 +237,11 @@ class Scheduler:
     def _work(self, thread: ModelThread) -> None:
         try:
             if self._settle(thread):
-                while (batch := self._next_batch(thread)) is not None:
-                    self._run(thread, batch)
+                while (work := self._next_work(thread)) is not None:
+                    if isinstance(work, Batch):
+                        self._run(thread, work)
+                    else:
+                        work()
         except DeviceLostError as error:
             self._give_up(thread, "has lost its device", error, for_good=True)
         except BaseException as error:
@@ -250,10 +274,12 @@ class Scheduler:
             state = self._new_state(measured.voice, 0.0, 0)
             self.converter.step(np.zeros((1, self.converter.block), np.float32), [state])
 
-    def _next_batch(self, thread: ModelThread) -> Batch | None:
+    def _next_work(self, thread: ModelThread) -> Batch | Callable[[], None] | None:
         """Wait for work; None when the scheduler stops or the thread was given up."""
         with self._wake:
             while not self._stopping and not thread.given_up:
+                if self._calls:
+                    return self._calls.popleft()
                 now = self._clock()
                 leave_at = self._queue.leave_at()
                 if leave_at <= now:

@@ -23,6 +23,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from fast_vc_service.engine import families
+from fast_vc_service.process.cuda import CudaFacts
 from tests.cuda import streams
 from tests.cuda.device_guard import load_guard
 from tests.cuda.streams import Copies
@@ -128,6 +130,8 @@ class Run(TorchDispatchMode):
         self.copies.check_read(inputs)
         if name in ("_local_scalar_dense", "is_nonzero"):
             return self._scalar(func, args)
+        if name == "scaled_dot_product_attention" and args[0].is_cuda:
+            return self._attention(*args[:3])
         if _composite(func):
             with self:
                 made = func.decompose(*args, **kwargs)
@@ -148,6 +152,13 @@ class Run(TorchDispatchMode):
         if tensor.is_cuda:
             self.wait("a number is read")
         return made_up(tensor).item()
+
+    def _attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """One kernel, as fused attention is."""
+        assert len({(part.device, part.dtype) for part in (query, key, value)}) == 1
+        self.operators["scaled_dot_product_attention"] += 1
+        self.dispatches += 1
+        return _empty((*query.shape[:-1], value.shape[-1]), query.dtype, query.device)
 
     def _run(self, func: Any, name: str, args: Any, kwargs: Any, inputs: list[Tensor]) -> Any:
         wanted = kwargs.get("device")
@@ -308,6 +319,8 @@ REPLACED: dict[tuple[Any, str], Any] = {
     (torch.cuda, "_lazy_init"): lambda: None,
     (torch.cuda, "is_available"): lambda: True,
     (torch.cuda, "device_count"): lambda: DEVICES,
+    # Asks the driver, and PyTorch what it was built for.
+    (families, "facts_of"): lambda _index: CudaFacts("pretended", "13.0", devices=DEVICES),
     # Makes its numbers on the host anyway.
     (torch, "tensor"): _made_tensor,
     # It swaps parameters, which tensors without numbers refuse.

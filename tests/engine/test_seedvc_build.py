@@ -90,6 +90,17 @@ def test_each_device_keeps_its_networks(tmp_path: Path) -> None:
     assert built("cuda:1") is second
 
 
+def test_compiling_for_cuda_needs_a_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = placed(tmp_path, MODELS["seedvc-tiny"].files)
+    compiled = replace(source, options=replace(source.options, compile=True))
+    assert seedvc.build("seedvc-tiny", 200, "cuda:0", compiled)
+    monkeypatch.setattr(seedvc.shutil, "which", lambda _name: None)
+    with pytest.raises(ValueError, match="seedvc_compile: expected a C compiler on cuda:0"):
+        seedvc.build("seedvc-tiny", 200, "cuda:0", compiled)
+
+
 def test_graphs_are_for_cuda(tmp_path: Path) -> None:
     source = placed(tmp_path, MODELS["seedvc-tiny"].files)
     graphs = replace(source, options=replace(source.options, cuda_graphs=True))

@@ -26,10 +26,11 @@ from fast_vc_service.contract import (
 )
 from fast_vc_service.models.gate import gains
 from fast_vc_service.models.host_copies import to_device, to_host
+from fast_vc_service.models.pieces import between_pieces
 from fast_vc_service.models.seedvc import hift
 from fast_vc_service.models.seedvc.dit_layers import Conditioning
 from fast_vc_service.models.seedvc.f0 import shifted
-from fast_vc_service.models.seedvc.graphs import GraphedSampler
+from fast_vc_service.models.seedvc.graphs import Graphs
 from fast_vc_service.models.seedvc.networks import Networks
 from fast_vc_service.models.seedvc.noise import noise_at
 from fast_vc_service.models.seedvc.options import SeedVcOptions
@@ -108,14 +109,20 @@ class SeedVcModel:
             prompt_every=options.prompt_every,
             compiled=options.compile,
         )
-        self._sample = GraphedSampler(sampler) if options.cuda_graphs else sampler
         vocoder = networks.vocoder
         self._margin = (
             hift.RECEPTIVE if isinstance(vocoder, hift.HiFT) else vocoder.config.receptive
         )
-        self._bigvgan: Callable[..., Tensor] = (
-            torch.compile(vocoder) if options.compile else vocoder
-        )
+        spoken: Callable[..., Tensor] = vocoder
+        if isinstance(vocoder, hift.HiFT):
+            spoken = vocoder.spectrum
+        elif options.compile:
+            spoken = torch.compile(vocoder)
+        self.graphs = Graphs()
+        ready = self.graphs.of if options.cuda_graphs else _as_it_is
+        self._sample = ready(sampler.sampled, "the sampler")
+        self._spoken = ready(spoken, "the vocoder")
+        self._is_speech = ready(load_vad(networks.device), "the gate") if options.gate else None
 
     @property
     def overlap(self) -> int:
@@ -197,6 +204,7 @@ class SeedVcModel:
         kept = self._out(new_samples + right_samples + self.overlap) + 1
         tail, kept_frames = self._tail(kept, frames)
         joins = [end - self._out(right_samples + self.overlap - SEARCH // 2) for end in ends]
+        between_pieces()
         wave, at_join = self._vocoded(mel[:, :, -tail:], kept_frames, memories, ends, joins)
         copied = to_host(wave[:, -min(kept, wave.shape[1]) :], at_join)
         heard, cycles = copied[0].numpy(), copied[1].tolist()
@@ -246,7 +254,9 @@ class SeedVcModel:
         source = networks.dit.condition(none, mu, style)
         prompt = stacked([prompt.conditioning for prompt in prompts])
         condition = Conditioning(torch.cat([prompt.frames, source.frames], dim=1), prompt.style)
-        return self._sample(to_device(torch.from_numpy(noise), device), condition)
+        between_pieces()
+        placed = to_device(torch.from_numpy(noise), device)
+        return self._sample(placed, condition.frames, condition.style)
 
     def _tail(self, kept_samples: int, frames: int) -> tuple[int, int]:
         """How many of the newest mel frames the vocoder gets, and how many it has to return."""
@@ -264,10 +274,11 @@ class SeedVcModel:
         """Wave ``[B, at least kept frames]``, and the source's phase at each join, in cycles."""
         vocoder = self.networks.vocoder
         if not isinstance(vocoder, hift.HiFT):
-            return self._bigvgan(mel, kept), mel.new_zeros(len(memories))
+            return self._spoken(mel, kept), mel.new_zeros(len(memories))
         return harmonic_wave(
             vocoder,
             mel,
+            spectrum=self._spoken,
             seeds=[memory.seed for memory in memories],
             carried=[(memory.cycles, memory.heard) for memory in memories],
             ends=ends,
@@ -288,8 +299,8 @@ class SeedVcModel:
 
     def _shut(self, out: FloatArray, audio: Tensor, positions: Sequence[int]) -> None:
         """Silence ``out`` where nobody speaks in the windows."""
-        vad = load_vad(audio.device)
-        opened = gains(vad, audio, positions, hangover_ms=self.options.hangover_ms)
+        assert self._is_speech is not None  # noqa: S101 - for the type checker
+        opened = gains(self._is_speech, audio, positions, hangover_ms=self.options.hangover_ms)
         places = np.arange(out.shape[1]) * (SAMPLE_RATE_IN / self.sample_rate_out)
         for row, gain in enumerate(opened):
             out[row] *= np.interp(places, np.arange(len(gain)), gain).astype(np.float32)
@@ -304,6 +315,10 @@ class SeedVcModel:
 
     def _out(self, samples: int) -> int:
         return samples * self.sample_rate_out // SAMPLE_RATE_IN
+
+
+def _as_it_is(function: Callable[..., Tensor], _name: str) -> Callable[..., Tensor]:
+    return function
 
 
 def _units(milliseconds: int) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fast_vc_service.models.pieces import between_pieces
 from fast_vc_service.models.seedvc.dit import DiT
 from fast_vc_service.models.seedvc.dit_layers import Conditioning, Keys
 
@@ -69,11 +70,17 @@ class Sampler:
         Returns:
             Mel ``[B, mels, N]``.
         """
-        x = noise
+        return self.sampled(noise, condition.frames, condition.style)
+
+    def sampled(self, noise: Tensor, frames: Tensor, style: Tensor | None) -> Tensor:
+        """The same, with the parts of the condition."""
+        x, condition = noise, Conditioning(frames, style)
         if self._guidance:
             condition = stacked([condition, self._dit.unconditional(condition)])
         held: tuple[Keys, ...] = ()
         for step, modulation in enumerate(self._modulations):
+            if step:
+                between_pieces()
             state = torch.cat([x, x]) if self._guidance else x
             if self._prompt_every == 1:
                 velocity = self._whole(state, condition, modulation)

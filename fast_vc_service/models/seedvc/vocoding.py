@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ def harmonic_wave(
     vocoder: hift.HiFT,
     mel: Tensor,
     *,
+    spectrum: Callable[[Tensor, Tensor], Tensor],
     seeds: Sequence[int],
     carried: Sequence[tuple[float, int | None]],
     ends: Sequence[int],
@@ -29,6 +30,7 @@ def harmonic_wave(
     Args:
         vocoder: The network.
         mel: ``[B, 80, T]``.
+        spectrum: :meth:`.HiFT.spectrum` of the network, or what does the same.
         seeds: Choose noise and initial phases.
         carried: Phase of the fundamental in cycles, and the absolute output sample at which it was
             that; None before the first window.
@@ -55,7 +57,8 @@ def harmonic_wave(
     turns = torch.remainder(start[:, None] * multiples, 1.0).float()
     phases = to_device(fixed, mel.device) + 2 * math.pi * turns
     noise = to_device(torch.from_numpy(np.stack(noises)), mel.device)
-    wave: Tensor = vocoder(mel, vocoder.source(f0, phases, noise))
+    excitation = hift.excitation(vocoder.source(f0, phases, noise))
+    wave = hift.wave(spectrum(mel, excitation))
     at_join = torch.stack(
         [
             torch.remainder(start[row] + cycles[row, join - (end - samples) - 1], 1.0)
