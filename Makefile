@@ -9,7 +9,13 @@ READY := .venv/.ready
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY) ## install what is missing: uv, libopus, the packages of requirements.lock
+setup: $(READY) ## install what is missing: uv, libopus, the packages; GPU=1: torch with CUDA, 3 GB
+
+ifeq ($(GPU),1)
+export TORCH_BUILD := default
+# Whatever was ready before, perhaps with the CPU build.
+.PHONY: $(READY)
+endif
 
 $(READY): pyproject.toml requirements.lock scripts/setup.sh
 	@scripts/setup.sh

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter
 from fast_vc_service.engine.build import engine_of, options_of
-from fast_vc_service.engine.families import build_converter, family_of
+from fast_vc_service.engine.families import build_converter, family_of, first_device
 from fast_vc_service.engine.model_thread import ModelThread
 from fast_vc_service.engine.supervision import cancel_all, supervise
 from fast_vc_service.errors import SettingsError, UserError
@@ -124,7 +124,7 @@ def _file_jobs(settings: Settings, voices: VoiceCatalogue, workers: Workers) -> 
     def file_converter() -> Converter:
         return build_converter(
             settings.engine,
-            device=settings.device,
+            device=first_device(settings.device),
             geometry="file",
             options=options_of(settings),
         )

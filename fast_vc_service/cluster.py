@@ -51,7 +51,7 @@ class ClusterOptions(BaseModel):
         target_load: Part of the slots in use that scaling aims at.
         downscale_delay_s: How long fewer replicas must do before one is stopped.
         replica_cpus: CPUs that a replica reserves.
-        replica_gpus: GPUs that a replica reserves.
+        replica_gpus: GPUs that a replica reserves; None is one for each CUDA device it names.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,7 +61,7 @@ class ClusterOptions(BaseModel):
     target_load: float = Field(0.75, gt=0, le=1)
     downscale_delay_s: float = Field(600.0, ge=0)
     replica_cpus: float = Field(1.0, ge=0)
-    replica_gpus: float = Field(0.0, ge=0)
+    replica_gpus: float | None = Field(None, ge=0)
 
 
 class Replica:
@@ -243,6 +243,19 @@ def middlewares() -> list[Middleware]:
     return [Middleware(SessionGuard)]
 
 
+def on_own_gpus(settings: Settings, asked: float | None) -> tuple[float, Settings]:
+    """Return the GPUs that a replica reserves, and the settings that it runs with.
+
+    A replica sees no GPUs but its own, numbered from 0.
+    """
+    names = settings.device.split(",")
+    cuda = [name for name in names if name.startswith("cuda")]
+    renumbered = iter(range(len(cuda)))
+    own = [f"cuda:{next(renumbered)}" if name in cuda else name for name in names]
+    gpus = float(len(cuda)) if asked is None else asked
+    return gpus, settings.model_copy(update={"device": ",".join(own)})
+
+
 def app(arguments: Mapping[str, str]) -> Any:
     """Return the Serve application, for ``serve run`` and ``serve deploy``.
 
@@ -268,12 +281,13 @@ def app(arguments: Mapping[str, str]) -> Any:
             "max_sessions: expected the sessions a replica carries, got none; Serve has to know "
             "before a replica can measure it: `fast-vc doctor` says how many fit on a machine"
         )
+    gpus, settings = on_own_gpus(settings, options.replica_gpus)
     from ray import serve
     from ray.serve.config import AutoscalingConfig, BackpressureConfig
 
     deployment = serve.deployment(serve.ingress()(Replica)).options(
         name="fast-vc",
-        ray_actor_options={"num_cpus": options.replica_cpus, "num_gpus": options.replica_gpus},
+        ray_actor_options={"num_cpus": options.replica_cpus, "num_gpus": gpus},
         max_ongoing_requests=slots,
         max_queued_requests=slots,
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=FULL_RETRY_S),

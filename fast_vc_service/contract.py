@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -151,7 +151,9 @@ class Converter(Protocol):
     def step(self, blocks: FloatArray, states: Sequence[State]) -> FloatArray:
         """Convert one block for each of B sessions, of any mix of voices and ages.
 
-        Transactional: when it raises, no state has changed.
+        Transactional: when it raises, no state has changed. A session for which something came
+        out that is no number gets a row of NaN, and its state is as it was; the others are not
+        touched by it. Nothing that is not finite is ever kept in a state.
 
         Args:
             blocks: ``[B, block]`` at 16 kHz.
@@ -174,6 +176,19 @@ class Converter(Protocol):
 
         Returns:
             ``[block * sample_rate_out / 16000]``.
+        """
+        ...
+
+
+@runtime_checkable
+class RecordsSteps(Protocol):
+    """A converter whose steps can be recorded ahead, once a batch size."""
+
+    def record(self, voice: Voice, max_batch: int) -> int:
+        """Record the steps over up to ``max_batch`` sessions; any voice of the family does.
+
+        Returns:
+            The largest batch that is recorded; 0 for none.
         """
         ...
 

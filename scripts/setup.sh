@@ -134,6 +134,9 @@ install_packages() {
         locked_packages | without_cuda
     else
         case "$(installed_torch)" in
+            *+cpu | "") say "installing torch $(locked torch) with CUDA: about 3 GB" ;;
+        esac
+        case "$(installed_torch)" in
             *+cpu) "$UV" pip uninstall --python "$PYTHON" --quiet torch torchaudio ;;
         esac
         locked_packages

@@ -23,7 +23,7 @@ from fast_vc_service.cli.common import (
     print_json,
 )
 from fast_vc_service.commands import status
-from fast_vc_service.errors import ServiceError
+from fast_vc_service.errors import ServiceError, SettingsError
 from fast_vc_service.process import signals, stopping
 from fast_vc_service.process.home import find_home, temp_dir
 from fast_vc_service.process.service_info import FoundServices, find_services
@@ -223,7 +223,11 @@ def version(as_json: AsJson = False) -> None:
         return
     from fast_vc_service.process import about
 
-    print_json(about.describe())
+    try:
+        device = load(None, None).settings.device
+    except SettingsError as error:
+        device = f"not known: {error}"
+    print_json(about.describe(device))
 
 
 def doctor(

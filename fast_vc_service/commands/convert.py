@@ -24,7 +24,7 @@ from fast_vc_service.commands.one_file import Converted, Request, StoppedError, 
 from fast_vc_service.commands.source_files import find_files
 from fast_vc_service.contract import Converter, Voice
 from fast_vc_service.engine.build import options_of
-from fast_vc_service.engine.families import build_converter, family_of
+from fast_vc_service.engine.families import build_converter, family_of, first_device
 from fast_vc_service.errors import ConversionError, SettingsError
 from fast_vc_service.process.interpreter import limit_torch_threads
 from fast_vc_service.process.names import shown
@@ -121,7 +121,7 @@ def _file_converter(settings: Settings) -> Converter:
         return build_converter(
             settings.engine,
             # One file after the other: further devices would have nothing to do.
-            device=settings.device.partition(",")[0],
+            device=first_device(settings.device),
             geometry="file",
             options=options_of(settings),
         )

@@ -8,7 +8,7 @@ import platform
 import resource
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import psutil
@@ -18,12 +18,14 @@ from rich.text import Text
 
 from fast_vc_service.audio.opus import opus_available
 from fast_vc_service.commands.check import Check
-from fast_vc_service.commands.check_engine import check_engine
-from fast_vc_service.engine.build import cores, engine_of
-from fast_vc_service.engine.families import family_of
+from fast_vc_service.commands.check_engine import check_engine, compare
+from fast_vc_service.contract import Voice
+from fast_vc_service.engine.build import Engine, cores, engine_of, options_of
+from fast_vc_service.engine.families import build_converter, family_of
 from fast_vc_service.errors import ServiceError, UserError
 from fast_vc_service.process.about import devices
 from fast_vc_service.process.address import bind_socket, is_loopback
+from fast_vc_service.process.cuda import facts_of, why_unusable
 from fast_vc_service.process.interpreter import limit_torch_threads
 from fast_vc_service.process.service_info import find_services
 from fast_vc_service.settings import Settings
@@ -71,7 +73,24 @@ def examine(settings: Settings) -> Iterator[Check]:
     found = check_voices(settings, voices)
     yield found
     if found.verdict != "problem":
-        yield from check_engine(engine, voices.get(voices.default))
+        voice = voices.get(voices.default)
+        yield from check_engine(engine, voice)
+        yield from check_against_cpu(settings, engine, voice)
+
+
+def check_against_cpu(settings: Settings, engine: Engine, voice: Voice) -> Iterator[Check]:
+    """Compare the first CUDA device with the CPU, at one session; nothing where there is none."""
+    options = options_of(settings)
+    halved = options is not None and options.options.precision != "float32"
+    if not settings.device.startswith("cuda") or halved:
+        return
+    if options is not None:
+        plain = replace(options.options, compile=False, cuda_graphs=False)
+        options = replace(options, options=plain)
+    here = build_converter(
+        settings.engine, device="cpu", latency_ms=settings.latency_ms, options=options
+    )
+    yield compare(here, engine.converter, voice, family_of(settings.engine).tolerance)
 
 
 def check_machine() -> Check:
@@ -97,6 +116,12 @@ def check_device(settings: Settings) -> Check:
     """Say where the model will run and what else there would be."""
     available = devices()
     values = {"device": settings.device, "available": available}
+    for name in settings.device.split(","):
+        if name.startswith("cuda"):
+            number = int(name.partition(":")[2] or 0)
+            why = why_unusable(facts_of(number), number)
+            if why is not None:
+                return Check("device", "problem", f"{name}: {why}", "Or set device=cpu.", values)
     others = [name for name in available if name != settings.device]
     beside = f"; also here: {', '.join(others)}" if others else ""
     return Check("device", "ok", f"{settings.device}{beside}", values=values)

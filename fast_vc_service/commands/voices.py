@@ -20,7 +20,7 @@ from fast_vc_service.audio.files import AudioFileError, audio_info, read_audio, 
 from fast_vc_service.audio.pcm import to_int16
 from fast_vc_service.audio.untrusted import read_untrusted
 from fast_vc_service.engine.build import options_of
-from fast_vc_service.engine.families import build_converter, family_of
+from fast_vc_service.engine.families import build_converter, family_of, first_device
 from fast_vc_service.errors import SettingsError, VoiceError
 from fast_vc_service.process.interpreter import limit_torch_threads
 from fast_vc_service.process.names import one_line
@@ -242,7 +242,7 @@ def _add(
     limit_torch_threads(family_of(settings.engine).torch_threads)
     try:
         converter = build_converter(
-            settings.engine, device=settings.device, options=options_of(settings)
+            settings.engine, device=first_device(settings.device), options=options_of(settings)
         )
     except ValueError as error:
         raise SettingsError(str(error)) from error

@@ -11,6 +11,11 @@ from loguru import logger
 
 from fast_vc_service.contract import Converter, FloatArray, State, block_out
 from fast_vc_service.engine.batching import Batch, Job, Result
+from fast_vc_service.engine.device_errors import (
+    DeviceLostError,
+    is_device_error,
+    is_out_of_memory,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +47,22 @@ class BatchRunner:
     Args:
         converter: Runs the steps.
         clock: Monotonic seconds.
+        prove_device: Makes a step that has to succeed, and raises where it does not.
+        on_out_of_memory: Told how many sessions a step may have after one had too many.
     """
 
-    def __init__(self, converter: Converter, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        converter: Converter,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        prove_device: Callable[[], None] = lambda: None,
+        on_out_of_memory: Callable[[int], None] = lambda _sessions: None,
+    ) -> None:
         self._converter = converter
         self._clock = clock
+        self._prove = prove_device
+        self._on_out_of_memory = on_out_of_memory
 
     def run(self, batch: Batch, members: Mapping[int, Member], calls: Callable[[], None]) -> Ran:
         """Run ``batch``.
@@ -98,23 +114,46 @@ class BatchRunner:
     def _step(
         self, jobs: list[Job], members: Mapping[int, Member], calls: Callable[[], None]
     ) -> dict[int, FloatArray]:
-        """Step the sessions together or, if that fails, each alone once; output by slot id."""
+        """Step the sessions together or, if that fails, in smaller batches; output by slot id.
+
+        Raises:
+            DeviceLostError: The device computes nothing any more.
+        """
         calls()
-        try:
-            return self._checked(jobs, members)
-        except Exception:
-            logger.exception("a step over {} sessions failed", len(jobs))
-            if len(jobs) == 1:
-                return {}
-        converted: dict[int, FloatArray] = {}
-        for job in jobs:
+        converted, error = self._attempt(jobs, members)
+        if error is None:
+            return converted
+        size = 1
+        if is_out_of_memory(error):
+            size = max(1, len(jobs) // 2)
+            self._on_out_of_memory(size)
+        elif is_device_error(error):
             calls()
-            with logger.contextualize(session_id=members[job.slot_id].log_id):
-                try:
-                    converted |= self._checked([job], members)
-                except Exception:
-                    logger.exception("the step of a session alone failed as well")
+            self._prove_device()
+        if len(jobs) > 1:
+            for begin in range(0, len(jobs), size):
+                converted |= self._step(jobs[begin : begin + size], members, calls)
         return converted
+
+    def _prove_device(self) -> None:
+        try:
+            self._prove()
+        except Exception as error:
+            raise DeviceLostError("the device has failed, and fails again") from error
+
+    def _attempt(
+        self, jobs: list[Job], members: Mapping[int, Member]
+    ) -> tuple[dict[int, FloatArray], Exception | None]:
+        """Step the sessions once; the error is without its traceback, which holds tensors."""
+        one = members[jobs[0].slot_id].log_id if len(jobs) == 1 else None
+        named = {} if one is None else {"session_id": one}
+        try:
+            return self._checked(jobs, members), None
+        except Exception as error:
+            with logger.contextualize(**named):
+                logger.exception("a step over {} sessions failed", len(jobs))
+            error.__traceback__ = error.__context__ = error.__cause__ = None
+            return {}, error
 
     def _checked(self, jobs: list[Job], members: Mapping[int, Member]) -> dict[int, FloatArray]:
         blocks = np.concatenate([job.block for job in jobs]).reshape(len(jobs), -1)

@@ -127,11 +127,12 @@ class JobQueue:
 
     Attributes:
         step_s: How long a step is expected to take; the owner keeps it up to date.
+        max_batch: As given; the owner may change it.
     """
 
     def __init__(self, max_batch: int, *, gather_s: float = 0.0, workers: int = 1) -> None:
         self.step_s = 0.0
-        self._max_batch = max_batch
+        self.max_batch = max_batch
         self._gather_s = gather_s
         self._workers = workers
         self._busy = 0
@@ -176,7 +177,7 @@ class JobQueue:
         ready = len(self._ready)
         if not ready:
             return math.inf
-        if ready >= self._max_batch or ready + self._running >= len(self._queues):
+        if ready >= self.max_batch or ready + self._running >= len(self._queues):
             return AT_ONCE
         return self._leave_by
 
@@ -211,7 +212,7 @@ class JobQueue:
             return [slot_id for _, slot_id in heads[:1]]
         fit = urgent or [slot_id for _, slot_id in heads]
         share = -(-len(fit) // max(1, self._workers - self._busy))
-        return fit[: min(self._max_batch, share)]
+        return fit[: min(self.max_batch, share)]
 
     def finish(self, batch: Batch) -> None:
         """Take note that ``batch`` has run: its sessions may run again."""

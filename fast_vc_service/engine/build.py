@@ -10,7 +10,7 @@ from pathlib import Path
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, Voice
 from fast_vc_service.engine.best_capacity import BestCapacity
 from fast_vc_service.engine.capacity import Capacity
-from fast_vc_service.engine.families import build_converter, family_of
+from fast_vc_service.engine.families import build_converter, driven_on, family_of
 from fast_vc_service.engine.learned_capacity import Answer
 from fast_vc_service.engine.placement import Lane, Placement
 from fast_vc_service.engine.posting import Post
@@ -147,7 +147,8 @@ def build_engine(
 
     def lane(name: str) -> Lane:
         converter = build_converter(engine, device=name, latency_ms=latency_ms, options=options)
-        threads = family.threads or cores()
+        one_a_core, max_batch = driven_on(family, name)
+        threads = one_a_core or cores()
 
         def answered(answer: Answer) -> None:
             built.observe(answer)
@@ -155,13 +156,14 @@ def build_engine(
         scheduler = Scheduler(
             converter,
             threads=threads,
-            max_batch=family.max_batch,
+            max_batch=max_batch,
             gather_s=family.gather_ms / 1e3,
             on_step=on_step,
             on_answer=answered,
             on_restart=on_restart,
+            hangs_for_good=name.startswith("cuda"),
         )
-        built = Lane(name, converter, scheduler, threads, family.max_batch)
+        built = Lane(name, converter, scheduler, threads, max_batch)
         return built
 
     family = family_of(engine)

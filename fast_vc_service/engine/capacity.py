@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter, FloatArray, State, Voice, block_out
+from fast_vc_service.engine.device_errors import is_out_of_memory
 from fast_vc_service.engine.stream import Stream, pump
+from fast_vc_service.errors import UserError
 
 MEASURED_S = 4.0
 """Seconds of test speech."""
@@ -38,6 +40,8 @@ class Capacity:
         block_s: Seconds of audio a block.
         lone_s: The same over one session.
         probe_s: What :func:`probe` took just afterwards, in seconds; 0 when it was not made.
+        memory_batch: Most sessions a step that the device has memory for; 0 where that is not what
+            limits them.
     """
 
     sessions: int
@@ -47,6 +51,7 @@ class Capacity:
     block_s: float
     lone_s: float = 0.0
     probe_s: float = 0.0
+    memory_batch: int = 0
 
     def expected_step_s(self, sessions: float) -> float:
         """Return the seconds of a step over ``sessions``, on the line through what was measured."""
@@ -61,9 +66,26 @@ class Capacity:
         return self.step_s / self.block_s
 
     @property
+    def by_loop(self) -> int:
+        """Sessions whose streams the event loop carries, on all devices together; at least 1."""
+        return max(1, int(LOOP_SHARE * self.block_s / self.stream_s))
+
+    @property
     def carries_one(self) -> bool:
         """Whether a block of one session is converted before the next one is whole."""
         return self.step_s + self.stream_s < self.block_s or self.sessions > 1
+
+
+class CapacityError(RuntimeError):
+    """Every slot is taken.
+
+    Attributes:
+        why: Why there are no more.
+    """
+
+    def __init__(self, message: str, why: str) -> None:
+        super().__init__(message)
+        self.why = why
 
 
 class GivenUpError(Exception):
@@ -92,12 +114,19 @@ def measure(
 
     Raises:
         GivenUpError: ``give_up`` said so.
+        UserError: The device has no memory for one session.
     """
     block_s = converter.block / SAMPLE_RATE_IN
     stream_s = _time_stream(converter)
-    sessions, step_s, lone_s, batch = 0, 0.0, 0.0, 1
+    sessions, step_s, lone_s, batch, memory_batch = 0, 0.0, 0.0, 1, 0
     while True:
-        seconds = _time_step(converter, voice, batch, threads, give_up)
+        timed = _time_step_if_it_fits(converter, voice, batch, threads, give_up)
+        if timed is None:
+            if batch == 1:
+                raise UserError("the device has not enough memory for one session")
+            memory_batch = batch // 2
+            break
+        seconds = timed
         lone_s = lone_s or seconds
         within = int(MODEL_SHARE * block_s / seconds) * batch * threads
         if within > sessions:
@@ -108,10 +137,12 @@ def measure(
         batch *= 2
     if not sessions:
         sessions, step_s, measured = 1, seconds, batch
-    by_loop = int(LOOP_SHARE * block_s / stream_s)
-    fit = max(1, min(sessions, by_loop))
-    return Capacity(
-        fit, step_s, measured, stream_s, block_s, lone_s=lone_s, probe_s=probe(converter, voice)
+    found = Capacity(sessions, step_s, measured, stream_s, block_s, lone_s=lone_s)
+    return replace(
+        found,
+        sessions=max(1, min(sessions, found.by_loop)),
+        probe_s=probe(converter, voice),
+        memory_batch=memory_batch,
     )
 
 
@@ -148,6 +179,18 @@ def _timed_step(converter: Converter, blocks: FloatArray, states: Sequence[State
     return time.perf_counter() - started
 
 
+def _time_step_if_it_fits(
+    converter: Converter, voice: Voice, batch: int, threads: int, give_up: Callable[[], bool]
+) -> float | None:
+    """As :func:`_time_step`; None when the device has not enough memory for it."""
+    try:
+        return _time_step(converter, voice, batch, threads, give_up)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    return None
+
+
 def _time_step(
     converter: Converter, voice: Voice, batch: int, threads: int, give_up: Callable[[], bool]
 ) -> float:
@@ -165,6 +208,8 @@ def _time_step(
             times.append(_timed_step(converter, np.tile(block, (batch, 1)), states))
         return times[1:]
 
+    if threads == 1:
+        return float(np.percentile(run(0), 95))
     with ThreadPoolExecutor(threads) as pool:
         times = [seconds for each in pool.map(run, range(threads)) for seconds in each]
     return float(np.percentile(times, 95))

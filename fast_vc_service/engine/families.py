@@ -9,11 +9,17 @@ from typing import Literal
 
 from fast_vc_service.audio.resample import StreamResampler
 from fast_vc_service.contract import SAMPLE_RATE_IN, Converter
+from fast_vc_service.engine.device_errors import telling_device
+from fast_vc_service.engine.device_turns import TakingTurns, turns_of
 from fast_vc_service.engine.window import WindowConverter, WindowGeometry
 from fast_vc_service.models.passthrough.converter import PassthroughConverter
 from fast_vc_service.models.presets import MODELS
 from fast_vc_service.models.seedvc.options import SeedVcSource
 from fast_vc_service.models.world.model import WorldModel
+from fast_vc_service.process.cuda import facts_of, why_unusable
+
+CUDA_BATCH = 64
+"""Most sessions a step that every family takes on a CUDA device, at least."""
 
 Geometry = Literal["live", "file"]
 
@@ -33,12 +39,15 @@ class Family:
         min_block_ms: Shortest live block it keeps up with.
         file_block_ms: Block of the file geometry.
         max_batch: Most sessions a step; 1 for a family that only loops over its batch.
-        threads: Model threads; 0 means one a core.
+        threads: Model threads on a CPU; 0 means one a core. A CUDA device has one, whose batches
+            are large: its kernels cost as much for one session as for many.
         gather_ms: How long a ready block waits for others to share its step.
         devices: Where it can run.
         downloads: Whether it needs files that the package does not hold.
         blends: Whether it knows voices between its voices.
         on_torch: Whether it runs on PyTorch; the others start without it.
+        tolerance: Largest difference of a sample by which another batch, or another device, may
+            give something else, in float32.
         torch_threads: Threads that PyTorch computes one operation with, be it a clip's check; 0 is
             its own choice.
     """
@@ -54,6 +63,7 @@ class Family:
     downloads: bool = False
     blends: bool = True
     on_torch: bool = True
+    tolerance: float = 0.0
     # Cores are worth more to other sessions than to one step or one check of a clip.
     torch_threads: int = 1
 
@@ -102,6 +112,7 @@ def _seedvc(name: str) -> Family:
         devices=("cpu", "cuda"),
         downloads=True,
         blends=False,
+        tolerance=1e-3,
         torch_threads=0,
     )
 
@@ -116,6 +127,7 @@ FAMILIES = {
         threads=0,
         gather_ms=2.0,
         devices=("cpu", "cuda"),
+        tolerance=1e-4,
     ),
     # WORLD works session by session on one core; pyworld releases the interpreter lock.
     "world": Family(_build_world, 200, 100, 2000, max_batch=1, threads=0, on_torch=False),
@@ -166,7 +178,11 @@ def build_converter(
 
     def build(block_ms: int) -> Converter:
         own = {} if options is None else {"options": options}
-        return family.build(block_ms, device, **own)
+        with telling_device(device):
+            converter = family.build(block_ms, device, **own)
+        if not device.startswith("cuda"):
+            return converter
+        return TakingTurns(converter, turns_of(device), live=geometry == "live")
 
     if geometry == "file":
         return build(family.file_block_ms)
@@ -181,6 +197,21 @@ def build_converter(
         )
     spare = int((latency_ms - shortest) // QUANTUM_MS) * QUANTUM_MS
     return build(family.min_block_ms + spare)
+
+
+def driven_on(family: Family, device: str) -> tuple[int, int]:
+    """Return the model threads that drive ``family`` on ``device``, and the most sessions a step.
+
+    Threads are 0 where there is to be one a core.
+    """
+    if device.startswith("cuda"):
+        return 1, max(family.max_batch, CUDA_BATCH)
+    return family.threads, family.max_batch
+
+
+def first_device(devices: str) -> str:
+    """Return the device for work that only one can do, of some separated by commas."""
+    return devices.partition(",")[0]
 
 
 def family_of(engine: str) -> Family:
@@ -201,14 +232,13 @@ def _check_device(device: str, kinds: tuple[str, ...], engine: str) -> None:
     if kind not in kinds:
         raise ValueError(f"device: expected {' or '.join(kinds)} for {engine}; got {device!r}")
     if kind == "cuda":
-        import torch
+        from fast_vc_service.models.float32 import exact_float32
 
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(index or 0) >= count:
-            raise ValueError(
-                f"device: expected cpu or one of the {count} CUDA devices that torch finds; "
-                f"got {device!r}"
-            )
+        number = int(index or 0)
+        why = why_unusable(facts_of(number), number)
+        if why is not None:
+            raise ValueError(f"device: {device!r} cannot be used: {why}")
+        exact_float32()
 
 
 def latency_of(converter: Converter) -> float:

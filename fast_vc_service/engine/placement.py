@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
 
-from fast_vc_service.contract import Converter, Voice
-from fast_vc_service.engine.capacity import Capacity, GivenUpError, measure, probe
+from fast_vc_service.contract import Converter, RecordsSteps, Voice
+from fast_vc_service.engine.capacity import Capacity, CapacityError, GivenUpError, measure, probe
+from fast_vc_service.engine.device_memory import SessionMemory, memory_of, session_memory
 from fast_vc_service.engine.learned_capacity import Answer, LearnedCapacity
 from fast_vc_service.engine.model_thread import Measured
 from fast_vc_service.engine.posting import Post
 from fast_vc_service.engine.scheduler import Scheduler, Slot
 
+Answered = TypeVar("Answered")
+
 STEADY = (0.7, 1.4)
 """How a probe may differ from the one of the last measurement before there is another."""
-
-
-class CapacityError(RuntimeError):
-    """Every slot is taken.
-
-    Attributes:
-        why: Why there are no more.
-    """
-
-    def __init__(self, message: str, why: str) -> None:
-        super().__init__(message)
-        self.why = why
 
 
 class Lane:
@@ -36,6 +30,10 @@ class Lane:
         scheduler: Runs the converter; its answers are to be told to :meth:`observe`.
         threads: Model threads of the scheduler.
         max_batch: Most sessions a step.
+
+    Attributes:
+        learned: How many sessions fit by time; None before :meth:`warm_up`.
+        memory: How many fit into the device's memory; None where that is the machine's.
     """
 
     def __init__(
@@ -48,11 +46,20 @@ class Lane:
         self._max_batch = max_batch
         self._voice: Voice | None = None
         self.learned: LearnedCapacity | None = None
+        self.memory: SessionMemory | None = None
 
     @property
     def sessions(self) -> int:
         """Live sessions that fit at present; 0 before :meth:`warm_up`."""
-        return 0 if self.learned is None else self.learned.sessions
+        return 0 if self.learned is None else self._within_memory(self.learned.sessions)
+
+    @property
+    def limit(self) -> int:
+        """Live sessions that fit by what was measured and learned; 0 before :meth:`warm_up`."""
+        return 0 if self.learned is None else self._within_memory(self.learned.limit)
+
+    def _within_memory(self, sessions: int) -> int:
+        return sessions if self.memory is None else min(sessions, max(1, self.memory.sessions))
 
     @property
     def load(self) -> float:
@@ -68,8 +75,11 @@ class Lane:
         """Start the model threads and measure; blocks for seconds."""
         self.scheduler.start()
         self._voice = voice
-        capacity = measure(self.converter, voice, threads=self._threads, max_batch=self._max_batch)
+        if isinstance(self.converter, RecordsSteps):
+            self._record(self.converter, voice)
+        capacity = self._measured(voice, lambda: False)
         self._begin_with(capacity)
+        self.memory = session_memory(self.converter, voice, self.device)
         self.scheduler.judge_by(
             Measured(voice, capacity.block_s, capacity.step_s, max(1, capacity.batch))
         )
@@ -89,16 +99,12 @@ class Lane:
             return False
         last = learned.measured
         changed = probe(self.converter, voice) / last.probe_s if last.probe_s else 1.0
-        if STEADY[0] <= changed <= STEADY[1] and learned.limit >= last.sessions:
+        as_before = self.scheduler.max_batch >= (last.memory_batch or self._max_batch)
+        steady = STEADY[0] <= changed <= STEADY[1]
+        if steady and as_before and learned.limit >= last.sessions:
             return False
         try:
-            capacity = measure(
-                self.converter,
-                voice,
-                threads=self._threads,
-                max_batch=self._max_batch,
-                give_up=give_up,
-            )
+            capacity = self._measured(voice, give_up)
         except GivenUpError:
             return False
         if give_up():
@@ -106,8 +112,28 @@ class Lane:
         self._begin_with(capacity)
         return True
 
+    def _record(self, converter: RecordsSteps, voice: Voice) -> None:
+        record = partial(converter.record, voice, self._max_batch)
+        # What is recorded is that thread's; larger batches would run as they are, and slower.
+        self._max_batch = self.scheduler.in_model_thread(record) or self._max_batch
+
+    def _measured(self, voice: Voice, give_up: Callable[[], bool]) -> Capacity:
+        run = partial(
+            measure,
+            self.converter,
+            voice,
+            threads=self._threads,
+            max_batch=self._max_batch,
+            give_up=give_up,
+        )
+        # A CUDA device has one thread, whose libraries keep what they prepare by thread.
+        return self.scheduler.in_model_thread(run) if self.device.startswith("cuda") else run()
+
     def _begin_with(self, capacity: Capacity) -> None:
-        self.learned = LearnedCapacity(capacity, threads=self._threads, max_batch=self._max_batch)
+        self.scheduler.max_batch = capacity.memory_batch or self._max_batch
+        self.learned = LearnedCapacity(
+            capacity, threads=self._threads, max_batch=self.scheduler.max_batch
+        )
 
 
 class Placement:
@@ -131,13 +157,23 @@ class Placement:
     @property
     def capacity(self) -> int:
         """Live sessions admitted at present; 0 before :meth:`warm_up`."""
-        measured = sum(lane.sessions for lane in self.lanes)
-        return self._max_sessions or measured if measured else 0
+        fit = sum(lane.sessions for lane in self.lanes)
+        return self._max_sessions or max(1, fit - self._beyond_loop) if fit else 0
 
     @property
     def limit(self) -> int:
         """Live sessions that fit by what was measured and learned; 0 before :meth:`warm_up`."""
-        return sum(lane.learned.limit for lane in self.lanes if lane.learned is not None)
+        fit = sum(lane.limit for lane in self.lanes)
+        return max(1, fit - self._beyond_loop) if fit else 0
+
+    @property
+    def _beyond_loop(self) -> int:
+        """Sessions that the devices carry together and the one event loop does not."""
+        measured = [lane.learned.measured for lane in self.lanes if lane.learned is not None]
+        if not measured:
+            return 0
+        fit = sum(capacity.sessions for capacity in measured)
+        return max(0, fit - max(capacity.by_loop for capacity in measured))
 
     @property
     def too_slow(self) -> Lane | None:
@@ -174,6 +210,8 @@ class Placement:
             return f"max_sessions is {self._max_sessions}"
         if any(lane.learned is not None and lane.learned.crowded for lane in self.lanes):
             return f"the machine is busy: {self.live} live sessions are all it carries just now"
+        if any(lane.memory and lane.memory.sessions <= lane.sessions for lane in self.lanes):
+            return f"{self.limit} live sessions fit into the memory of the device"
         measured = sum(lane.learned.measured.sessions for lane in self.lanes if lane.learned)
         if self.limit < measured:
             return f"{self.limit} fit at present; {measured} did when nothing else was running"
@@ -185,8 +223,8 @@ class Placement:
             lane.scheduler.check(elapsed_s)
 
     def warm_up(self, voice: Voice) -> list[Capacity]:
-        """Start and measure every lane, one after the other; blocks for seconds."""
-        return [lane.warm_up(voice) for lane in self.lanes]
+        """Start and measure every lane; blocks for seconds."""
+        return self._at_once(lambda lane: lane.warm_up(voice))
 
     def measure_again(self) -> bool:
         """Measure every lane that may have changed; given up as soon as somebody takes a slot.
@@ -198,8 +236,21 @@ class Placement:
         def give_up() -> bool:
             return self.live > 0 or self._reserved != before
 
-        measured = [lane.measure_again(give_up) for lane in self.lanes]
-        return any(measured)
+        return any(self._at_once(lambda lane: lane.measure_again(give_up)))
+
+    def _at_once(self, work: Callable[[Lane], Answered]) -> list[Answered]:
+        """Do the same with every lane at a time: they share the interpreter, then as later on."""
+        with ThreadPoolExecutor(len(self.lanes), "lane") as pool:
+            return list(pool.map(work, self.lanes))
+
+    def device_memory(self) -> Mapping[str, tuple[int, int, int]]:
+        """By CUDA device that is warm: bytes in use, bytes there are, bytes a session takes."""
+        found = {}
+        for lane in self.lanes:
+            now = None if lane.memory is None else memory_of(lane.device)
+            if lane.memory is not None and now is not None:
+                found[lane.device] = (now.total - now.free, now.total, lane.memory.session_bytes)
+        return found
 
     def stop(self) -> bool:
         """Stop the model threads of all lanes; return whether all have ended."""

@@ -17,8 +17,11 @@ import itertools
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from loguru import logger
@@ -26,11 +29,15 @@ from loguru import logger
 from fast_vc_service.contract import Converter, FloatArray, State, Voice, block_out
 from fast_vc_service.engine.batch_runner import BatchRunner, Member, log_ids
 from fast_vc_service.engine.batching import Batch, Job, JobQueue, Result, VoiceChange
+from fast_vc_service.engine.capacity import CapacityError
+from fast_vc_service.engine.device_errors import DeviceLostError, is_out_of_memory
 from fast_vc_service.engine.learned_capacity import Answer
 from fast_vc_service.engine.model_thread import Measured, ModelThread
 from fast_vc_service.engine.model_threads import ModelThreads
 from fast_vc_service.engine.posting import Post, answer_to, post_to
 from fast_vc_service.engine.supervision import OnRestart, ignore_restart
+
+Answered = TypeVar("Answered")
 
 SMOOTHED_STEPS = 20
 """Steps over which the expected step time is averaged."""
@@ -56,6 +63,7 @@ class Scheduler:
         on_step: Called from a model thread after each step with (wall seconds, batch size).
         on_answer: Told by the sessions how each of their live blocks was answered.
         on_restart: Told of every model thread that is replaced.
+        hangs_for_good: Whether a call that hangs keeps its device, so that no other thread helps.
         clock: Monotonic seconds.
 
     Attributes:
@@ -73,12 +81,16 @@ class Scheduler:
         on_step: Callable[[float, int], None] = lambda _seconds, _batch: None,
         on_answer: Callable[[Answer], None] = lambda _answer: None,
         on_restart: OnRestart = ignore_restart,
+        hangs_for_good: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.converter = converter
         self.failed = False
         self.on_answer = on_answer
-        self._runner = BatchRunner(converter, clock)
+        self._runner = BatchRunner(
+            converter, clock, prove_device=self._prove, on_out_of_memory=self._lower_batch
+        )
+        self._hangs_for_good = hangs_for_good
         self._on_step = on_step
         self._clock = clock
         self._queue = JobQueue(max_batch, gather_s=gather_s, workers=threads)
@@ -86,6 +98,7 @@ class Scheduler:
         self._numbers = itertools.count(1)
         self._wake = threading.Condition(threading.Lock())
         self._making_state = threading.Lock()
+        self._calls: deque[Callable[[], None]] = deque()
         self._stopping = False
         self._threads = ModelThreads(threads, self._work, on_restart)
 
@@ -93,6 +106,21 @@ class Scheduler:
     def live(self) -> int:
         """Slots that are taken."""
         return len(self._places)
+
+    @property
+    def max_batch(self) -> int:
+        """Most sessions a step at present."""
+        return self._queue.max_batch
+
+    @max_batch.setter
+    def max_batch(self, sessions: int) -> None:
+        with self._wake:
+            self._queue.max_batch = sessions
+
+    def _lower_batch(self, sessions: int) -> None:
+        if sessions < self.max_batch:
+            logger.warning("out of memory: a step has at most {} sessions from now on", sessions)
+            self.max_batch = sessions
 
     def start(self) -> None:
         """Start the model threads; those that run already do so."""
@@ -128,6 +156,21 @@ class Scheduler:
             self._places[slot_id] = _Place(post, log_id)
         return Slot(self, slot_id)
 
+    def in_model_thread(self, work: Callable[[], Answered]) -> Answered:
+        """Run ``work`` in a model thread, between two batches, and return what it returns."""
+        call: Future[Answered] = Future()
+
+        def run() -> None:
+            try:
+                call.set_result(work())
+            except BaseException as error:
+                call.set_exception(error)
+
+        with self._wake:
+            self._calls.append(run)
+            self._wake.notify_all()
+        return call.result()
+
     def make_state(
         self,
         slot_id: int,
@@ -136,8 +179,18 @@ class Scheduler:
         seed: int,
         source_f0_hz: float | None = None,
     ) -> None:
-        """Make the state of a session; nothing happens when its slot is closed by then."""
-        state = self._new_state(voice, pitch_shift, seed, source_f0_hz)
+        """Make the state of a session; nothing happens when its slot is closed by then.
+
+        Raises:
+            CapacityError: Its device has no memory for it.
+        """
+        try:
+            state = self._new_state(voice, pitch_shift, seed, source_f0_hz)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            why = f"the device has no memory for one more; {self.live - 1} sessions are live"
+            raise CapacityError("the device has no memory for another session", why) from None
         with self._wake:
             place = self._places.get(slot_id)
             if place is not None:
@@ -176,15 +229,21 @@ class Scheduler:
         """
         if not self._stopping:
             for thread, why in self._threads.ailing(elapsed_s):
-                self._give_up(thread, why)
+                hangs = thread.is_alive()
+                self._give_up(thread, why, for_good=hangs and self._hangs_for_good)
 
     # ------------------------------------------------------- in a model thread
 
     def _work(self, thread: ModelThread) -> None:
         try:
             if self._settle(thread):
-                while (batch := self._next_batch(thread)) is not None:
-                    self._run(thread, batch)
+                while (work := self._next_work(thread)) is not None:
+                    if isinstance(work, Batch):
+                        self._run(thread, work)
+                    else:
+                        work()
+        except DeviceLostError as error:
+            self._give_up(thread, "has lost its device", error, for_good=True)
         except BaseException as error:
             self._give_up(thread, "has failed", error)
 
@@ -200,21 +259,27 @@ class Scheduler:
                 self._wake.wait(left_s)
         if self._stopping:
             return False
-        measured = self._threads.measured
-        if thread.proves_itself and measured is not None:
+        if thread.proves_itself and self._threads.measured is not None:
             thread.proving = True
             thread.calls()
-            state = self._new_state(measured.voice, 0.0, 0)
-            thread.calls()
-            self.converter.step(np.zeros((1, self.converter.block), np.float32), [state])
+            self._prove()
             thread.proving = False
             logger.info("a new model thread has made its first step")
         return True
 
-    def _next_batch(self, thread: ModelThread) -> Batch | None:
+    def _prove(self) -> None:
+        """Make a step of silence with the voice of the warm-up, once there was one."""
+        measured = self._threads.measured
+        if measured is not None:
+            state = self._new_state(measured.voice, 0.0, 0)
+            self.converter.step(np.zeros((1, self.converter.block), np.float32), [state])
+
+    def _next_work(self, thread: ModelThread) -> Batch | Callable[[], None] | None:
         """Wait for work; None when the scheduler stops or the thread was given up."""
         with self._wake:
             while not self._stopping and not thread.given_up:
+                if self._calls:
+                    return self._calls.popleft()
                 now = self._clock()
                 leave_at = self._queue.leave_at()
                 if leave_at <= now:
@@ -274,8 +339,18 @@ class Scheduler:
 
     # ------------------------------------------------------------- replacement
 
-    def _give_up(self, thread: ModelThread, why: str, error: BaseException | None = None) -> None:
-        """End the sessions of a thread's batch, free their slots, and replace the thread."""
+    def _give_up(
+        self,
+        thread: ModelThread,
+        why: str,
+        error: BaseException | None = None,
+        *,
+        for_good: bool = False,
+    ) -> None:
+        """End the sessions of a thread's batch, free their slots, and replace the thread.
+
+        Nothing replaces it where that is ``for_good``.
+        """
         lost: list[tuple[Post, Job]] = []
         with self._wake:
             if thread.given_up:
@@ -290,8 +365,8 @@ class Scheduler:
                     if place is not None:
                         lost.append((place.post, job))
                 self._queue.finish(batch)
-            replaced = not self._stopping and not self._threads.replace(thread)
-            self.failed = self.failed or replaced
+            if not self._stopping and (for_good or not self._threads.replace(thread)):
+                self.failed = True
             self._wake.notify_all()
         with logger.contextualize(session_id=log_ids(members) or "-"):
             logger.opt(exception=error).error(

@@ -7,22 +7,29 @@ when the sockets are bound already.
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from loguru import logger
 
 from fast_vc_service.contract import BLOCK_QUANTUM, SAMPLE_RATE_IN, FloatArray, Voice
+from fast_vc_service.engine.device_errors import is_out_of_memory, telling_device
 from fast_vc_service.engine.window import WindowConverter, WindowGeometry
 from fast_vc_service.models.hub import Hub, model_named
 from fast_vc_service.models.seedvc.config import read_config
+from fast_vc_service.models.seedvc.graphs import Graphs
 from fast_vc_service.models.seedvc.load import load_networks
 from fast_vc_service.models.seedvc.model import SEARCH, SeedVcModel
 from fast_vc_service.models.seedvc.options import SeedVcOptions, SeedVcSource
 from fast_vc_service.models.seedvc.presets import PRESETS, Preset
+from fast_vc_service.process.cuda import facts_of, why_no_bfloat16
 
 MAX_WINDOW = 30 * SAMPLE_RATE_IN
 """Samples at 16 kHz: what Whisper's encoder hears at once."""
@@ -44,6 +51,15 @@ def build(name: str, block_ms: int, device: str, source: SeedVcSource) -> Window
     """
     if source.options.cuda_graphs and not device.startswith("cuda"):
         raise ValueError(f"seedvc_cuda_graphs: expected false on {device}, got true")
+    if source.options.precision == "bfloat16" and device.startswith("cuda"):
+        why = why_no_bfloat16(facts_of(int(device.partition(":")[2] or 0)))
+        if why is not None:
+            raise ValueError(f"seedvc_precision: {why}")
+    if source.options.compile and device.startswith("cuda") and not _compiler():
+        raise ValueError(
+            f"seedvc_compile: expected a C compiler on {device}, found none; "
+            "try `apt-get install g++`"
+        )
     shape = geometry(source.options, block_ms)
     if shape.window > MAX_WINDOW:
         raise ValueError(
@@ -63,7 +79,42 @@ def build(name: str, block_ms: int, device: str, source: SeedVcSource) -> Window
             raise ValueError(f"seedvc_checkpoint: there is no file {source.checkpoint}")
     files = tuple(sorted(paths.items()))
     model = _model(name, preset, files, device=device, source=source)
+    if source.options.cuda_graphs:
+        return GraphedConverter(model, shape)
     return WindowConverter(model, shape, high_passed=True)
+
+
+def _compiler() -> str | None:
+    """Where torch.compile finds a C compiler for what launches its kernels."""
+    wanted = os.environ.get("CC"), "gcc", "clang", "cc"
+    return next((found for name in wanted if name and (found := shutil.which(name))), None)
+
+
+class GraphedConverter(WindowConverter):
+    """One whose live steps are recorded as CUDA graphs; see :class:`.RecordsSteps`."""
+
+    def __init__(self, model: DeferredModel, shape: WindowGeometry) -> None:
+        super().__init__(model, shape, high_passed=True)
+        self._deferred = model
+
+    def record(self, voice: Voice, max_batch: int) -> int:
+        """Record the largest power of two first; the smaller ones fit into its memory."""
+        graphs = self._deferred.graphs()
+        rows = 1 << (max_batch.bit_length() - 1)
+        with graphs.being_recorded():
+            while rows:
+                self._record(voice, rows)
+                rows //= 2
+        return graphs.largest
+
+    def _record(self, voice: Voice, rows: int) -> None:
+        states = [self.new_state(voice, seed=row) for row in range(rows)]
+        try:
+            self.step(np.zeros((rows, self.block), np.float32), states)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            logger.warning("no memory for a step over {} sessions", rows)
 
 
 class DeferredModel:
@@ -81,6 +132,10 @@ class DeferredModel:
         self._load = load
         self._lock = threading.Lock()
         self._loaded: SeedVcModel | None = None
+
+    def graphs(self) -> Graphs:
+        """See :attr:`SeedVcModel.graphs`."""
+        return self._model().graphs
 
     def blend_voices(self, name: str, parts: Sequence[tuple[Voice, float]]) -> Voice:
         """See :meth:`SeedVcModel.blend_voices`."""
@@ -118,7 +173,8 @@ class DeferredModel:
             return self._loaded
 
 
-@lru_cache(maxsize=1)
+# One a device; what was never used has loaded nothing.
+@lru_cache(maxsize=16)
 def _model(
     name: str,
     preset: Preset,
@@ -131,8 +187,9 @@ def _model(
 
     def load() -> SeedVcModel:
         converted = source.models_dir / "converted"
-        networks = load_networks(preset, dict(files), converted, torch.device(device))
-        return SeedVcModel(networks, source.options, family)
+        networks = load_networks(preset, dict(files), converted)
+        with telling_device(device):
+            return SeedVcModel(networks, source.options, family, torch.device(device))
 
     return DeferredModel(family, preset.mel.sample_rate, load)
 

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fast_vc_service.audio.finite import all_finite
 from fast_vc_service.audio.high_pass import DoubleArray, HighPass, high_pass
 from fast_vc_service.audio.pcm import limit
 from fast_vc_service.audio.sola import best_offset, crossfade
@@ -230,15 +231,23 @@ class WindowConverter:
             [state.memory for state in own],
             [state.position - geometry.context for state in own],
         )
-        pieces = [self._piece(converted[row], state.tail) for row, state in enumerate(own)]
+        pieces = [
+            self._piece(converted[row], state.tail)
+            if all_finite((windows[row], converted[row], memories[row], below_speech[row]))
+            else None
+            for row, state in enumerate(own)
+        ]
         # Nothing has changed up to here: a failure above leaves every state as it was.
-        for row, state in enumerate(own):
+        for row, (state, piece) in enumerate(zip(own, pieces, strict=True)):
+            if piece is None:
+                continue
             state.window = windows[row, geometry.block :]
             state.memory = memories[row]
             state.position += geometry.block
-            state.tail = pieces[row][1]
+            state.tail = piece[1]
             state.below_speech = below_speech[row]
-        return np.stack([piece for piece, _ in pieces])
+        nothing = np.full(self._block_out, np.nan, np.float32)
+        return np.stack([nothing if piece is None else piece[0] for piece in pieces])
 
     def update(self, state: State, voice: Voice, pitch_shift: float) -> None:
         """Change the target; the SOLA cross-fade makes the change inaudible as a click."""

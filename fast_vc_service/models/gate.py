@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fast_vc_service.contract import FloatArray
-from fast_vc_service.models.silero.vad import CHUNK, SileroVad
+from fast_vc_service.models.host_copies import to_host
+from fast_vc_service.models.silero.vad import CHUNK
 
 _THRESHOLD = 0.5
 _PRE_ROLL = 1  # chunks before speech that are let through: an onset begins softly
@@ -18,7 +19,7 @@ _RAMP = 160  # samples (10 ms) from shut to open
 
 
 def gains(
-    vad: SileroVad, audio: Tensor, positions: Sequence[int], *, hangover_ms: int
+    vad: Callable[[Tensor], Tensor], audio: Tensor, positions: Sequence[int], *, hangover_ms: int
 ) -> FloatArray:
     """Gain of every sample of B windows: 1 around speech, 0 elsewhere, 10 ms in between.
 
@@ -26,7 +27,7 @@ def gains(
     64 ms may change with what is heard next: they take the last known value.
 
     Args:
-        vad: On the device of ``audio``.
+        vad: A :class:`.SileroVad` on the device of ``audio``, or what does the same.
         audio: ``[B, W]`` at 16 kHz.
         positions: Absolute index of each window's first sample.
         hangover_ms: How long the gate stays open after speech.
@@ -45,7 +46,7 @@ def gains(
     opened = functional.max_pool1d(
         functional.pad(speech, (hangover, _PRE_ROLL)), hangover + 1 + _PRE_ROLL, 1
     )[:, 0]
-    stairs = np.repeat(opened.cpu().numpy(), CHUNK, axis=1)
+    stairs = np.repeat(to_host(opened)[0].numpy(), CHUNK, axis=1)
     out = np.empty((len(starts), window), np.float32)
     for row, start in enumerate(starts):
         out[row] = np.pad(stairs[row], (start, window - start - stairs.shape[1]), "edge")

@@ -10,8 +10,12 @@ from typing import Any
 from fast_vc_service import __version__
 
 
-def describe() -> dict[str, Any]:
-    """Return what a bug report needs; imports torch, which takes seconds."""
+def describe(device: str) -> dict[str, Any]:
+    """Return what a bug report needs; imports torch, which takes seconds.
+
+    Args:
+        device: Where the settings have the model run.
+    """
     import torch
 
     return {
@@ -20,7 +24,7 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "torch": str(torch.__version__),
-        "device": devices()[-1],
+        "device": device,
         "devices": devices(),
     }
 

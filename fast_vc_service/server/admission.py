@@ -21,7 +21,7 @@ from fast_vc_service.audio.codecs import (
 )
 from fast_vc_service.contract import SAMPLE_RATE_IN, CannotBlendError, Voice
 from fast_vc_service.engine.build import ADVICE
-from fast_vc_service.engine.placement import CapacityError
+from fast_vc_service.engine.capacity import CapacityError
 from fast_vc_service.engine.scheduler import Slot
 from fast_vc_service.engine.stream import Stream
 from fast_vc_service.process.worker.work import WorkFailedError
@@ -77,9 +77,12 @@ class Admission:
         with contextlib.ExitStack() as taken:
             slot = self._reserve()
             taken.callback(slot.close)
-            await asyncio.to_thread(
-                slot.make_state, voice, start.pitch_shift, start.seed, start.source_f0_hz
-            )
+            try:
+                await asyncio.to_thread(
+                    slot.make_state, voice, start.pitch_shift, start.seed, start.source_f0_hz
+                )
+            except CapacityError as error:
+                raise self._full(error) from error
             # Whoever has told the sessions to end since then did not know of this one.
             self._check_ready()
             stream = Stream(
@@ -126,15 +129,18 @@ class Admission:
                 post=asyncio.get_running_loop().call_soon_threadsafe, log_id=self._connection_id
             )
         except CapacityError as error:
-            raise SessionError(
-                ErrorCode.BUSY,
-                "the service is full",
-                got=str(error),
-                hint="try again later or on another server",
-                retry_after_s=service.retry_after_s(),
-                reason=error.why,
-                operator_hint=f"{ADVICE}, add a machine, or set max_sessions",
-            ) from error
+            raise self._full(error) from error
+
+    def _full(self, error: CapacityError) -> SessionError:
+        return SessionError(
+            ErrorCode.BUSY,
+            "the service is full",
+            got=str(error),
+            hint="try again later or on another server",
+            retry_after_s=self._service.retry_after_s(),
+            reason=error.why,
+            operator_hint=f"{ADVICE}, add a machine, or set max_sessions",
+        )
 
     async def _find_voice(self, chosen: VoiceChoice) -> Voice:
         try:

@@ -6,7 +6,7 @@ seconds: 1 is the limit of real time for any engine and any setting.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -68,6 +68,10 @@ class Watched(Protocol):
     @property
     def capacity(self) -> int:
         """Sessions that fit."""
+        ...
+
+    def device_memory(self) -> Mapping[str, tuple[int, int, int]]:
+        """By CUDA device: bytes in use, bytes there are, bytes a session takes."""
         ...
 
 
@@ -217,6 +221,13 @@ def _labelled(counters: dict[str, Counter], code: str) -> Counter:
     return counters.get(code) or counters[OTHER]
 
 
+_MEMORY = (
+    ("fast_vc_device_memory_used_bytes", "Memory of a CUDA device that is in use, by anybody."),
+    ("fast_vc_device_memory_bytes", "Memory that a CUDA device has."),
+    ("fast_vc_session_memory_bytes", "Memory of its device that a session takes."),
+)
+
+
 class _ServiceCollector(Collector):
     """Reads the service when the metrics are asked for."""
 
@@ -241,4 +252,14 @@ class _ServiceCollector(Collector):
         yield GaugeMetricFamily(
             "fast_vc_sessions_capacity", "Sessions that fit at present.", value=service.capacity
         )
+        yield from self._memory()
         yield GaugeMetricFamily("fast_vc_block_seconds", "Length of a block.", value=self._block_s)
+
+    def _memory(self) -> Iterator[Metric]:
+        found = self._service.device_memory()
+        for place, (name, documentation) in enumerate(_MEMORY):
+            gauge = GaugeMetricFamily(name, documentation, labels=["device"])
+            for device, numbers in found.items():
+                gauge.add_metric([device], float(numbers[place]))
+            if found:
+                yield gauge

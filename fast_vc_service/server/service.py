@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,6 +153,10 @@ class Service:
     def warnings(self) -> list[str]:
         """What whoever operates it should know of how much it carries."""
         return self.engine.warnings if self._state == "ready" else []
+
+    def device_memory(self) -> Mapping[str, tuple[int, int, int]]:
+        """By CUDA device: bytes in use, bytes there are, bytes a session takes."""
+        return self.engine.placement.device_memory()
 
     def enter(self, state: ServiceState) -> None:
         """Change state and tell whoever wants to know; it decides nothing."""

@@ -144,7 +144,7 @@ class Engine(BaseModel):
         names = device.replace(" ", "").split(",")
         if not all(_DEVICE.fullmatch(name) for name in names):
             raise ValueError(f"expected cpu, cuda or cuda:N, or a list of them, got {device!r}")
-        if len(set(names)) < len(names):
+        if len({"cuda:0" if name == "cuda" else name for name in names}) < len(names):
             raise ValueError(f"expected every device once, got {device!r}")
         return ",".join(names)
 

@@ -22,7 +22,7 @@ WIDE_CLASSES = {
     "fast_vc_service/models/nano/converter.py:NanoConverter": "to be cut when steps become faster",
 }
 LONG_FUNCTIONS = {
-    "fast_vc_service/models/nano/converter.py:step": "to be cut when steps become faster",
+    "fast_vc_service/models/nano/converter.py:_stepped": "to be cut when steps become faster",
     "fast_vc_service/cli/service.py:serve": "a command, one parameter a flag",
     "fast_vc_service/cli/conversion.py:mic": "a command, one parameter a flag",
 }

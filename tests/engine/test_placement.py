@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -16,6 +17,9 @@ from fast_vc_service.engine.placement import CapacityError, Lane, Placement
 from fast_vc_service.engine.scheduler import Scheduler
 from stub_converter import StubConverter, stub_voice
 
+STREAM_S = {"s": 1e-4}
+"""Seconds that the event loop needs a block, as measured in the tests."""
+
 
 def lane(device: str) -> Lane:
     converter = StubConverter(noise=0.0, delay=0)
@@ -25,13 +29,14 @@ def lane(device: str) -> Lane:
 @pytest.fixture
 def lanes(monkeypatch: pytest.MonkeyPatch) -> list[Lane]:
     """Two warm devices; the first carries four sessions, the second two."""
-    fit = iter((4, 2))
+    made = [lane("one"), lane("two")]
 
-    def measured(*_args: object, **_more: object) -> Capacity:
-        return Capacity(sessions=next(fit), step_s=0.01, batch=1, stream_s=1e-4, block_s=0.04)
+    def measured(converter: object, *_args: object, **_more: object) -> Capacity:
+        sessions = 4 if converter is made[0].converter else 2
+        return Capacity(sessions, step_s=0.01, batch=1, stream_s=STREAM_S["s"], block_s=0.04)
 
     monkeypatch.setattr(placement_module, "measure", measured)
-    return [lane("one"), lane("two")]
+    return made
 
 
 @pytest.fixture
@@ -82,6 +87,32 @@ def test_a_device_that_gets_slower_takes_fewer(placed: Placement, lanes: list[La
     assert "the machine is busy: 3 live sessions are all" in full.value.why
 
 
+def test_one_event_loop_carries_the_sessions_of_all_devices(
+    lanes: list[Lane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STREAM_S, "s", 0.6 * 0.04 / 5)
+    placement = Placement(lanes, None)
+    placement.warm_up(stub_voice())
+    assert [each.sessions for each in lanes] == [4, 2]
+    assert placement.capacity == placement.limit == 5
+    placement.stop()
+
+
+def test_devices_are_measured_at_the_same_time(
+    lanes: list[Lane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(2)
+
+    def measured(*_args: object, **_more: object) -> Capacity:
+        together.wait(timeout=60)
+        return Capacity(1, step_s=0.01, batch=1, stream_s=1e-4, block_s=0.04)
+
+    monkeypatch.setattr(placement_module, "measure", measured)
+    placement = Placement(lanes, None)
+    placement.warm_up(stub_voice())
+    placement.stop()
+
+
 def test_max_sessions_overrides_what_was_measured(lanes: list[Lane]) -> None:
     placement = Placement(lanes, 9)
     assert placement.capacity == 0, "nothing fits before the warm-up"
@@ -102,7 +133,8 @@ def test_every_device_converts() -> None:
     )
     voice = Voice("alto", "passthrough")
     measured = engine.warm_up(voice)
-    assert engine.capacity == sum(each.sessions for each in measured)
+    fit = sum(each.sessions for each in measured)
+    assert engine.capacity == min(fit, max(each.by_loop for each in measured))
     inbox: queue.Queue[Callable[[], None]] = queue.Queue()
     slots = [engine.reserve(post=inbox.put, log_id="-") for _ in range(2)]
     for slot in slots:

@@ -78,6 +78,29 @@ def test_a_configuration_says_which_files_are_needed(tmp_path: Path) -> None:
     assert seedvc.build("seedvc-tiny", 200, "cpu", own).sample_rate_out == 44_100
 
 
+def test_each_device_keeps_its_networks(tmp_path: Path) -> None:
+    source = placed(tmp_path, MODELS["seedvc-tiny"].files)
+
+    def built(device: str) -> object:
+        return seedvc.build("seedvc-tiny", 200, device, source)._model
+
+    first, second = built("cuda:0"), built("cuda:1")
+    assert first is not second
+    assert built("cuda:0") is first
+    assert built("cuda:1") is second
+
+
+def test_compiling_for_cuda_needs_a_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = placed(tmp_path, MODELS["seedvc-tiny"].files)
+    compiled = replace(source, options=replace(source.options, compile=True))
+    assert seedvc.build("seedvc-tiny", 200, "cuda:0", compiled)
+    monkeypatch.setattr(seedvc.shutil, "which", lambda _name: None)
+    with pytest.raises(ValueError, match="seedvc_compile: expected a C compiler on cuda:0"):
+        seedvc.build("seedvc-tiny", 200, "cuda:0", compiled)
+
+
 def test_graphs_are_for_cuda(tmp_path: Path) -> None:
     source = placed(tmp_path, MODELS["seedvc-tiny"].files)
     graphs = replace(source, options=replace(source.options, cuda_graphs=True))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class IdentityModel:
         self.sample_rate_out = sample_rate_out
         self.seen: list[tuple[int, FloatArray]] = []
         self.fail = False
+        self.spoils: str | None = None
 
     def make_voice(self, name: str, audio: FloatArray, sample_rate: int) -> Voice:
         return Voice(name, self.family)
@@ -49,7 +50,12 @@ class IdentityModel:
             np.interp(places, np.arange(windows.shape[1]), window) * memory
             for window, memory in zip(windows, memories, strict=True)
         ]
-        return np.stack(rows).astype(np.float32), list(memories)
+        made, after = np.stack(rows).astype(np.float32), list(memories)
+        if self.spoils == "sound":
+            made[0, -1] = np.inf
+        if self.spoils == "memory":
+            after[0] = float("nan")
+        return made, after
 
     def retarget(self, memory: Any, voice: Voice, pitch_shift: float) -> float:
         return 0.25
@@ -121,6 +127,33 @@ def test_a_failing_step_changes_no_state() -> None:
     model.fail = False
     again = converter.step(audio[1:2], [state])
     assert np.array_equal(again, converter.step(audio[1:2], [twin]))
+
+
+@pytest.mark.parametrize("where", ["sound", "memory", "input"])
+def test_a_row_that_is_no_number_touches_no_other(where: str) -> None:
+    def run_beside(spoilt: bool) -> FloatArray:
+        model = IdentityModel()
+        converter = WindowConverter(model, GEOMETRY)
+        blocks = speech(6 * converter.block).reshape(3, 2, -1)
+        bad, other = (converter.new_state(VOICE) for _ in range(2))
+        converter.step(blocks[0], [bad, other])
+        if spoilt:
+            model.spoils = where
+            blocks[1, 0, 7] = np.nan if where == "input" else 0.0
+        before = replace(bad)
+        out = converter.step(blocks[1], [bad, other])
+        model.spoils = None
+        if spoilt:
+            assert np.isnan(out[0]).all()
+            assert all(
+                getattr(bad, part.name) is getattr(before, part.name) for part in fields(bad)
+            )
+            converter.skip(bad)
+        after = converter.step(blocks[2], [bad, other])
+        assert np.isfinite(after).all()
+        return np.stack([out[1], after[1]])
+
+    assert np.array_equal(run_beside(spoilt=True), run_beside(spoilt=False))
 
 
 def test_skip_fades_out_within_5_ms_and_the_next_block_fades_in() -> None:

@@ -11,6 +11,7 @@ from fast_vc_service.audio.files import read_audio
 from fast_vc_service.contract import SAMPLE_RATE_IN, Voice
 from fast_vc_service.models.nano.converter import NanoConverter
 from fast_vc_service.models.nano.load import WeightsError, load_acoustic, load_content, load_vocoder
+from fast_vc_service.models.nano.tree import leaves
 from fast_vc_service.models.nano.voice import MEMORY_FRAMES, Target
 from tests.models import nano_networks
 
@@ -105,6 +106,44 @@ def test_a_failing_step_changes_nothing(
     with pytest.raises(TypeError, match="expected a NanoState"):
         converter.step(blocks[:2], [state, None])  # type: ignore[list-item]
     assert np.array_equal(run(converter, state, blocks[:3]), run(converter, twin, blocks[:3]))
+
+
+@pytest.mark.parametrize("spoilt", ["sound", "state"])
+def test_a_row_that_is_no_number_touches_no_other(
+    converter: NanoConverter,
+    voices: list[Voice],
+    blocks: NDArray[np.float32],
+    monkeypatch: pytest.MonkeyPatch,
+    spoilt: str,
+) -> None:
+    other, bad, twin, beside = (converter.new_state(voices[0], seed=2) for _ in range(4))
+    converter.step(blocks[:2], [bad, other])
+    converter.step(blocks[:2], [beside, twin])
+    speak = converter._speak
+
+    def spoiling(*given: torch.Tensor) -> object:
+        sound, state = speak(*given)
+        # Rows are sorted in a batch.
+        row = int(bad.row > other.row)
+        (sound if spoilt == "sound" else state.caches[0])[row] = torch.inf
+        return sound, state
+
+    frame = bad.frame
+    kept = [leaf.clone() for leaf in leaves(converter._network_states.read([bad.row]))]
+    monkeypatch.setattr(converter, "_speak", spoiling)
+    out = converter.step(blocks[2:4], [bad, other])
+    monkeypatch.setattr(converter, "_speak", speak)
+    assert np.isnan(out[0]).all()
+    assert bad.frame == frame
+    same = leaves(converter._network_states.read([bad.row]))
+    assert all(torch.equal(now, then) for now, then in zip(same, kept, strict=True))
+    wanted = converter.step(blocks[2:4], [beside, twin])
+    assert np.array_equal(out[1], wanted[1])
+    converter.skip(bad)
+    converter.skip(beside)
+    after = converter.step(blocks[4:6], [bad, other])
+    assert np.array_equal(after[1], converter.step(blocks[4:6], [beside, twin])[1])
+    assert np.isfinite(after).all()
 
 
 def test_voices_can_change_while_it_speaks(

@@ -167,4 +167,4 @@ def test_files_of_another_preset_are_told_apart(tmp_path: Path) -> None:
     place.write_bytes(saved(published_dit("tiny")))
     files: Mapping[str, Path] = dict.fromkeys(("dit", "content", "speaker", "vocoder"), place)
     with pytest.raises(CheckpointError, match="entries are missing"):
-        load_networks(PRESETS["tiny"], files, tmp_path / "converted", torch.device("cpu"))
+        load_networks(PRESETS["tiny"], files, tmp_path / "converted")

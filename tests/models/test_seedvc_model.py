@@ -100,7 +100,7 @@ def test_only_the_kept_frames_are_vocoded_and_they_are_as_if_all_were(
     window = noise(2.0)[None]
     vocoder = seedvc_networks.networks(name).vocoder
     vocoded = []
-    vocoder.register_forward_pre_hook(lambda _, args: vocoded.append(args[0].shape[2]))
+    vocoder.first.register_forward_pre_hook(lambda _, args: vocoded.append(args[0].shape[2]))
 
     def run(every: bool) -> FloatArray:
         subject = model(name, options)

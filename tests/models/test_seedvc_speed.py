@@ -13,7 +13,7 @@ import torch
 from fast_vc_service.contract import FloatArray
 from fast_vc_service.models.seedvc.dit import DiT
 from fast_vc_service.models.seedvc.dit_layers import Conditioning
-from fast_vc_service.models.seedvc.graphs import GraphedSampler
+from fast_vc_service.models.seedvc.graphs import Graphs
 from fast_vc_service.models.seedvc.model import SeedVcModel
 from fast_vc_service.models.seedvc.sampler import Sampler
 from tests import seedvc_networks
@@ -95,13 +95,17 @@ def test_compiled_networks_give_the_same(name: str) -> None:
 def test_graphs_replay_what_the_sampler_does(dit: DiT) -> None:
     there = copy.deepcopy(dit).cuda()
     sampler = Sampler(there, 3, 0.7)
-    graphed = GraphedSampler(sampler)
-    for rows in (3, 2, 3, 1):
+    graphs = Graphs()
+    graphed = graphs.of(sampler.sampled, "the sampler")
+    for rows in (4, 3, 2, 3, 1):
+        graphs.recording = rows == 4
         x, condition = inputs(dit, rows)
         style = None if condition.style is None else condition.style.cuda()
         moved = Conditioning(condition.frames.cuda(), style)
         wanted = sampler(x.cuda(), moved)
-        assert torch.allclose(graphed(x.cuda(), moved), wanted, atol=1e-4)
+        made = graphed(x.cuda(), moved.frames, moved.style)
+        assert torch.allclose(made, wanted, atol=1e-4)
+    assert graphs.largest == 4
 
 
 @pytest.mark.cuda
@@ -119,5 +123,6 @@ def test_a_window_by_graphs_is_that_without(dit: DiT, precision: str) -> None:
         subject = SeedVcModel(there, options, f"seedvc-{name}")
         voice = subject.make_voice("one", window[0], 16_000)
         memory = subject.new_memory(voice, 0.0, 1)
-        outs.append(subject.convert(window, 3200, 480, [memory], [0])[0])
+        with subject.graphs.being_recorded():
+            outs.append(subject.convert(window, 3200, 480, [memory], [0])[0])
     assert np.abs(outs[0] - outs[1]).max() < 1e-3

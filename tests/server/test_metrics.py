@@ -1,5 +1,5 @@
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,6 +16,10 @@ class FakeService:
     engine_name: str = "passthrough"
     live_sessions: int = 0
     capacity: int = 0
+    memory: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+
+    def device_memory(self) -> dict[str, tuple[int, int, int]]:
+        return self.memory
 
 
 def watched(block_s: float = 0.2) -> Metrics:
@@ -30,6 +34,16 @@ def sample(metrics: Metrics, name: str, **labels: str) -> float:
             if found.name == name and found.labels == labels:
                 return float(found.value)
     raise AssertionError(f"no {name} {labels} in\n{metrics.render().decode()}")
+
+
+def test_the_memory_of_devices_is_told_where_they_have_one() -> None:
+    metrics, service = Metrics(), FakeService()
+    metrics.watch(service, 0.2)
+    assert "session_memory" not in metrics.render().decode()
+    service.memory = {"cuda:1": (6, 8, 2)}
+    names = ("device_memory_used_bytes", "device_memory_bytes", "session_memory_bytes")
+    found = [sample(metrics, f"fast_vc_{name}", device="cuda:1") for name in names]
+    assert found == [6, 8, 2]
 
 
 def test_metrics_are_an_observer() -> None:

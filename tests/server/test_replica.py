@@ -16,7 +16,7 @@ from speech import ROOT
 
 from fast_vc_service import app, cluster
 from fast_vc_service.protocol.service_state import ServiceState
-from fast_vc_service.settings import load_settings
+from fast_vc_service.settings import Settings, load_settings
 from waiting import until_async
 
 OWN = SimpleNamespace(deployment_id="fast-vc", unique_id="own")
@@ -117,3 +117,19 @@ def test_a_replica_drains_when_no_session_is_routed_to_it_any_more(
             await until_async(lambda: replica._service.state == "draining")
 
     asyncio.run(body())
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "gpus", "inside"),
+    [
+        ("cpu", None, 0.0, "cpu"),
+        ("cuda", None, 1.0, "cuda:0"),
+        ("cuda:2,cuda:3", None, 2.0, "cuda:0,cuda:1"),
+        ("cuda:1", 0.5, 0.5, "cuda:0"),
+    ],
+)
+def test_a_replica_reserves_the_gpus_it_names_and_counts_them_from_0(
+    device: str, asked: float | None, gpus: float, inside: str
+) -> None:
+    reserved, settings = cluster.on_own_gpus(Settings(device=device), asked)
+    assert (reserved, settings.device) == (gpus, inside)

@@ -39,6 +39,9 @@ def test_engines_and_devices_are_those_that_can_be_built() -> None:
     for device in DEVICES:
         assert Settings(device=device).device == device
     assert Settings(device="cuda:0, cuda:1").device == "cuda:0,cuda:1"
+    for twice in ("cuda,cuda:0", "cuda:1,cuda:1"):
+        with pytest.raises(ValidationError, match="every device once"):
+            Settings(device=twice)
 
 
 def test_every_setting_belongs_to_one_group_and_is_described() -> None:

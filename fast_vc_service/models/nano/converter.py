@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fast_vc_service.audio.finite import all_finite
 from fast_vc_service.audio.high_pass import DoubleArray, HighPass
 from fast_vc_service.audio.pcm import limit
 from fast_vc_service.audio.register import Register, track
 from fast_vc_service.contract import BLOCK_QUANTUM, SAMPLE_RATE_IN, FloatArray, State, Voice
+from fast_vc_service.models.host_copies import to_device, to_host
 from fast_vc_service.models.nano import (
     envelope,
     excitation,
@@ -41,6 +43,7 @@ from fast_vc_service.models.nano.load import Networks
 from fast_vc_service.models.nano.prepared_voices import PreparedVoice, PreparedVoices
 from fast_vc_service.models.nano.row_pool import RowPool
 from fast_vc_service.models.nano.source_envelope import SourceEnvelope
+from fast_vc_service.models.nano.tree import chosen, finite_rows, largest
 from fast_vc_service.models.nano.vocoder import VocoderState
 from fast_vc_service.models.nano.voice import FAMILY, Target, make_voice
 
@@ -251,6 +254,14 @@ class NanoConverter:
         own = [_own(state) for state in states]
         if blocks.shape != (len(own), self.block):
             raise ValueError(f"expected blocks [{len(own)}, {self.block}], got {blocks.shape}")
+        # Rows side by side are read and written at once.
+        order = sorted(range(len(own)), key=lambda place: own[place].row)
+        sound = self._stepped(blocks[order], [own[place] for place in order])
+        out = np.empty_like(sound)
+        out[order] = sound
+        return out
+
+    def _stepped(self, blocks: FloatArray, own: Sequence[NanoState]) -> FloatArray:
         filtered = [
             self._high_pass.step(limit(block), state.below_speech)
             for block, state in zip(blocks, own, strict=True)
@@ -261,7 +272,7 @@ class NanoConverter:
         speaker = self._voices.read([state.voice for state in own])
         frames = self.block // BLOCK_QUANTUM
 
-        samples = torch.from_numpy(heard).to(self._device)
+        samples = to_device(torch.from_numpy(heard), self._device)
         mel, history = spectrum.log_mel(samples, past.samples)
         content, content_state = self._listen(mel, past.content)
         pitch, voicing, f0_tracker_state = self._hear_pitch(samples, past.f0_tracker)
@@ -272,6 +283,7 @@ class NanoConverter:
         voiced = voicing > _VOICED
         speech_level, level_state = level.follow(past.level, energy, voiced)
         late = STEP_FRAMES * self._networks.content.delay_frames
+        known = to_host(f0, torch.softmax(pitch, -1).amax(-1), voicing, energy, speech_level[:, 0])
         learned = [
             _listen(
                 state,
@@ -281,17 +293,10 @@ class NanoConverter:
                 certainty=sure,
                 voicing=likely,
                 energy=power,
-                level=loud,
+                level=float(loud),
             )
             for state, block, pitches, sure, likely, power, loud in zip(
-                own,
-                heard,
-                f0.cpu().numpy(),
-                torch.softmax(pitch, -1).amax(-1).cpu().numpy(),
-                voicing.cpu().numpy(),
-                energy.cpu().numpy(),
-                speech_level[:, 0].tolist(),
-                strict=True,
+                own, heard, *(tensor.numpy() for tensor in known), strict=True
             )
         ]
         shift = [
@@ -317,7 +322,7 @@ class NanoConverter:
             past.acoustic,
         )
         gate = _GATE_SLOPE * (energy - _GATE_LOG).clamp(max=0)
-        correction = torch.stack([state.target.correction for state in own]).to(self._device)
+        correction = self._stack([state.target.correction for state in own])
         shape = self._stack(
             [
                 torch.from_numpy(source_envelope.stretched(source.shape, higher / math.log(2.0)))
@@ -349,16 +354,39 @@ class NanoConverter:
             level_state,
             line[:, speech.shape[1] :],
         )
-        if not bool(torch.isfinite(out).all()):
-            raise FloatingPointError("the networks made something that is no number")
-        sound = out.cpu()
-        self._network_states.write(rows, new)
+        return self._keep(own, out, new, learned, [after for _, after in filtered])
+
+    def _keep(
+        self,
+        own: Sequence[NanoState],
+        out: Tensor,
+        new: NetworkStates,
+        learned: Sequence[_Source],
+        below_speech: Sequence[DoubleArray],
+    ) -> FloatArray:
+        """Write what a step has made to the states, but for the rows that are no numbers."""
+        sound, size = to_host(out, largest((out, new)))
+        good = [
+            all_finite((source.source_envelope, source.register.median_log_f0, after))
+            for source, after in zip(learned, below_speech, strict=True)
+        ]
+        if not math.isfinite(size):
+            good = [all(both) for both in zip(good, finite_rows((out, new)), strict=True)]
+        rows = [state.row for state in own]
+        if all(good):
+            self._network_states.write(rows, new)
+        else:
+            kept = [row for row, fine in enumerate(good) if fine]
+            self._network_states.write([rows[row] for row in kept], chosen(new, kept))
         for row, (state, source) in enumerate(zip(own, learned, strict=True)):
+            if not good[row]:
+                sound[row] = math.nan
+                continue
             _open(sound[row], state.muted)
             state.register, state.source_envelope = source.register, source.source_envelope
-            state.below_speech = filtered[row][1]
+            state.below_speech = below_speech[row]
             state.muted = max(0, state.muted - sound.shape[1])
-            state.frame += frames
+            state.frame += self.block // BLOCK_QUANTUM
         return sound.numpy()
 
     def _new_network_states(self) -> NetworkStates:
@@ -375,10 +403,10 @@ class NanoConverter:
         )
 
     def _column(self, values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=self._device)[:, None]
+        return to_device(torch.tensor(values, dtype=torch.float32)[:, None], self._device)
 
     def _stack(self, rows: Sequence[Tensor]) -> Tensor:
-        return torch.stack(list(rows)).to(self._device)
+        return to_device(torch.stack(list(rows)), self._device)
 
 
 def _listen(

@@ -15,6 +15,7 @@ from typing import Generic
 import torch
 from torch import Tensor
 
+from fast_vc_service.models.host_copies import to_device
 from fast_vc_service.models.nano.tree import State, leaves, rebuild
 
 PAGE_ROWS = 16
@@ -45,7 +46,11 @@ class RowPool(Generic[State]):
             if not self._free:
                 self._grow(state)
             row = self._free.pop()
-        self.write([row], state)
+        try:
+            self.write([row], state)
+        except BaseException:
+            self.close([row])
+            raise
         return row
 
     def close(self, rows: Iterable[int]) -> None:
@@ -55,6 +60,8 @@ class RowPool(Generic[State]):
     def read(self, rows: Sequence[int]) -> State:
         """One state with the tensors ``[B, ...]`` of the rows; not to be written to.
 
+        Cheapest when they are sorted: rows side by side are read at once.
+
         Raises:
             LookupError: No row was ever opened.
         """
@@ -62,7 +69,7 @@ class RowPool(Generic[State]):
             raise LookupError("no row is open")
         runs = [
             [_rows_of(leaf, within) for leaf in self._pages[page]]
-            for page, within, _ in _by_page(rows)
+            for page, within, _ in self._by_page(rows)
         ]
         tensors = (
             runs[0] if len(runs) == 1 else [torch.cat(leaf) for leaf in zip(*runs, strict=True)]
@@ -72,13 +79,13 @@ class RowPool(Generic[State]):
     def write(self, rows: Sequence[int], state: State) -> None:
         """Set the rows to ``state`` (tensors ``[B, ...]``)."""
         news = leaves(state)
-        for page, within, places in _by_page(rows):
+        for page, within, places in self._by_page(rows):
             for leaf, new in zip(self._pages[page], news, strict=True):
                 part = new[places]
                 if isinstance(within, slice):
                     leaf[within].copy_(part)
                 else:
-                    leaf.index_copy_(0, within.to(leaf.device), part)
+                    leaf.index_copy_(0, within, part)
 
     def _grow(self, state: State) -> None:
         page = [
@@ -90,20 +97,29 @@ class RowPool(Generic[State]):
         self._pages.append(page)
         self._free.extend(reversed(range(first, first + PAGE_ROWS)))
 
+    def _by_page(self, rows: Sequence[int]) -> Iterator[tuple[int, slice | Tensor, slice]]:
+        """Cut ``rows`` where the page changes.
 
-def _by_page(rows: Sequence[int]) -> Iterator[tuple[int, slice | Tensor, slice]]:
-    """Cut ``rows`` where the page changes: page, rows within it, and their places in the batch."""
-    begin = 0
-    for page, run in itertools.groupby(rows, lambda row: row // PAGE_ROWS):
-        within = [row % PAGE_ROWS for row in run]
-        end = begin + len(within)
-        whole = slice(within[0], within[0] + len(within))
-        side_by_side = within == list(range(whole.start, whole.stop))
-        yield page, whole if side_by_side else torch.tensor(within), slice(begin, end)
-        begin = end
+        Yields:
+            The page, the rows within it, and their places in the batch.
+        """
+        begin, index = 0, None
+        for page, run in itertools.groupby(rows, lambda row: row // PAGE_ROWS):
+            within = [row % PAGE_ROWS for row in run]
+            places = slice(begin, begin + len(within))
+            begin = places.stop
+            whole = slice(within[0], within[0] + len(within))
+            if within == list(range(whole.start, whole.stop)):
+                yield page, whole, places
+                continue
+            if index is None:
+                # One for the batch: sent leaf by leaf, each would have to be waited for.
+                index = torch.tensor([row % PAGE_ROWS for row in rows])
+                index = to_device(index, self._pages[page][0].device)
+            yield page, index[places], places
 
 
 def _rows_of(leaf: Tensor, within: slice | Tensor) -> Tensor:
     if isinstance(within, slice):
         return leaf[within]
-    return leaf.index_select(0, within.to(leaf.device))
+    return leaf.index_select(0, within)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 State = TypeVar("State")
 
@@ -16,6 +18,25 @@ def leaves(state: Any) -> list[Tensor]:
     if isinstance(state, Tensor):
         return [state]
     return [leaf for part in _parts(state) for leaf in leaves(part)]
+
+
+def finite_rows(state: Any) -> list[bool]:
+    """Whether each row of the tensors ``[B, ...]`` of ``state`` holds numbers only."""
+    floating = [leaf for leaf in leaves(state) if leaf.is_floating_point()]
+    rows = torch.stack([torch.isfinite(leaf).reshape(len(leaf), -1).all(1) for leaf in floating])
+    found: list[bool] = rows.all(0).tolist()
+    return found
+
+
+def largest(state: Any) -> Tensor:
+    """The largest magnitude in ``state``; not finite where any number is not. A scalar."""
+    floating = [leaf for leaf in leaves(state) if leaf.is_floating_point()]
+    return nn.utils.get_total_norm(floating, math.inf)
+
+
+def chosen(state: State, rows: Sequence[int]) -> State:
+    """Some rows of the tensors ``[B, ...]`` of ``state``."""
+    return rebuild(state, (leaf[list(rows)] for leaf in leaves(state)))
 
 
 def rebuild(model: State, tensors: Iterator[Tensor]) -> State:

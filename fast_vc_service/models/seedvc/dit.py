@@ -22,6 +22,7 @@ from fast_vc_service.models.seedvc.dit_layers import (
     Layer,
     Modulation,
     Norm,
+    linear,
     normed,
     rotations,
 )
@@ -119,9 +120,7 @@ class DiT(nn.Module):
         fixed = [prompt.transpose(1, 2), self.condition_in(mu)]
         if not self.config.tokens:
             fixed.append(style[:, None].expand(-1, mu.shape[1], -1))
-        frames = functional.linear(
-            torch.cat(fixed, dim=2), self.merge.weight[:, mels:], self.merge.bias
-        )
+        frames = linear(torch.cat(fixed, dim=2), self.merge.weight[:, mels:], self.merge.bias)
         return Conditioning(frames, self.style_in(style)[:, None] if self.config.tokens else None)
 
     def unconditional(self, like: Conditioning) -> Conditioning:
@@ -129,7 +128,7 @@ class DiT(nn.Module):
         weight, width = self.merge.weight, self.config.width
         mels = self.config.mels
         # Zero inputs, not zero projections: the biases still speak.
-        nothing = functional.linear(
+        nothing = linear(
             self.condition_in.bias, weight[:, 2 * mels : 2 * mels + width], self.merge.bias
         )
         frames = nothing.expand_as(like.frames)
@@ -237,7 +236,7 @@ class DiT(nn.Module):
 
     def _transformer_in(self, x: Tensor, condition: Conditioning, modulation: Modulation) -> Tensor:
         rows, frames = condition.frames.shape[:2]
-        added = functional.linear(x.transpose(1, 2), self.merge.weight[:, : self.config.mels])
+        added = linear(x.transpose(1, 2), self.merge.weight[:, : self.config.mels])
         h = condition.frames + functional.pad(added, (0, 0, frames - x.shape[2], 0))
         if condition.style is not None:
             h = torch.cat([modulation.token.expand(rows, -1, -1), condition.style, h], dim=1)
@@ -291,7 +290,7 @@ class DiT(nn.Module):
         gates, offset, gain = modulation
         z = self.wavenet(self.wavenet_in(h).transpose(1, 2), gates, valid)
         z = z.transpose(1, 2) + self.wavenet_skip(h)
-        flat = functional.layer_norm(z, z.shape[-1:], eps=_LAYER_NORM_EPS)
+        flat = functional.layer_norm(z.float(), z.shape[-1:], eps=_LAYER_NORM_EPS)
         out: Tensor = self.final_conv(
             self.final_linear(torch.addcmul(offset, flat, gain)).transpose(1, 2)
         )

@@ -48,6 +48,17 @@ class Modulation:
     norms: tuple[tuple[Tensor, Tensor | None], ...]
     head: tuple[Tensor, Tensor, Tensor] | None
 
+    def on(self, device: torch.device) -> Modulation:
+        """The same on ``device``."""
+        norms = tuple(
+            (gain.to(device), None if offset is None else offset.to(device))
+            for gain, offset in self.norms
+        )
+        head = self.head
+        if head is not None:
+            head = (head[0].to(device), head[1].to(device), head[2].to(device))
+        return Modulation(self.token.to(device), norms, head)
+
 
 class Norm(nn.Module):
     """RMS norm whose gain and offset may be driven by the time embedding."""
@@ -105,16 +116,17 @@ class Attention(nn.Module):
         rows, frames, width = x.shape
         if first:
             weight = self.qkv.weight
-            query = functional.linear(x[:, first:], weight[:width])
-            key, value = functional.linear(x, weight[width:]).chunk(2, dim=2)
+            query = linear(x[:, first:], weight[:width])
+            key, value = linear(x, weight[width:]).chunk(2, dim=2)
         else:
             query, key, value = self.qkv(x).chunk(3, dim=2)
         query, key, value = (
             part.reshape(rows, -1, self.heads, width // self.heads) for part in (query, key, value)
         )
         cos, sin = rotation
-        query = rotated(query, cos[first:], sin[first:])
-        key = rotated(key, cos, sin)
+        # Turned in float32, attended to in the layer's own type.
+        query = rotated(query, cos[first:], sin[first:]).to(value.dtype)
+        key = rotated(key, cos, sin).to(value.dtype)
         own = (key, value)
         if held is not None:
             key = torch.cat([held[0], key], dim=1)
@@ -175,6 +187,11 @@ class Layer(nn.Module):
         )
         x = x[:, first:] + attended
         return x + self.feed_forward(normed(x, norms[1])), keys
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``[..., in]`` to ``[..., out]`` in the type of the weights."""
+    return functional.linear(x.to(weight.dtype), weight, bias)
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -161,11 +161,10 @@ class HiFT(nn.Module):
         Returns:
             ``[B, 256 T]`` within ±0.99.
         """
-        window = _window(mel.device)
-        spectrum = torch.stft(
-            source, _FFT, _FFT_HOP, window=window, center=True, return_complex=True
-        )
-        excitation = torch.cat([spectrum.real, spectrum.imag], dim=1)
+        return wave(self.spectrum(mel, excitation(source)))
+
+    def spectrum(self, mel: Tensor, excitation: Tensor) -> Tensor:
+        """What :func:`wave` makes audio of, from a mel and what :func:`excitation` makes."""
         x = self.first(mel)
         for stage, up in enumerate(self.ups):
             x = up(functional.leaky_relu(x, _SLOPE))
@@ -175,11 +174,25 @@ class HiFT(nn.Module):
             kernels = len(_KERNELS)
             outs = [block(x) for block in self.blocks[stage * kernels : (stage + 1) * kernels]]
             x = torch.stack(outs).mean(dim=0)
-        x = self.last(functional.leaky_relu(x, _LAST_SLOPE)).float()
-        magnitude = torch.exp(x[:, :_BINS]).clamp(max=_MAX_MAGNITUDE)
-        phase = torch.sin(x[:, _BINS:])
-        wave = torch.istft(torch.polar(magnitude, phase), _FFT, _FFT_HOP, window=window)
-        return wave.clamp(-_LIMIT, _LIMIT)
+        spectrum: Tensor = self.last(functional.leaky_relu(x, _LAST_SLOPE))
+        return spectrum
+
+
+def excitation(source: Tensor) -> Tensor:
+    """Real and imaginary part ``[B, 18, frames]`` of the spectra of ``[B, samples]``."""
+    spectrum = torch.stft(
+        source, _FFT, _FFT_HOP, window=_window(source.device), center=True, return_complex=True
+    )
+    return torch.cat([spectrum.real, spectrum.imag], dim=1)
+
+
+def wave(x: Tensor) -> Tensor:
+    """Audio ``[B, samples]`` of log magnitudes and phases ``[B, 18, frames]``."""
+    magnitude = torch.exp(x[:, :_BINS]).clamp(max=_MAX_MAGNITUDE)
+    phase = torch.sin(x[:, _BINS:])
+    window = _window(x.device)
+    audio = torch.istft(torch.polar(magnitude, phase), _FFT, _FFT_HOP, window=window)
+    return audio.clamp(-_LIMIT, _LIMIT)
 
 
 def cycles(f0: Tensor) -> Tensor:

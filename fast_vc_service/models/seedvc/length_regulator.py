@@ -97,9 +97,11 @@ class LengthRegulator(nn.Module):
             h = h + pitch
         for block in self.blocks:
             h = block(h)
+        out: Tensor = self.out(h).transpose(1, 2)
+        if int(lengths.min()) == frames:
+            return out
         valid = torch.arange(frames, device=lengths.device) < lengths[:, None]
-        out: Tensor = self.out(h).transpose(1, 2) * valid[:, :, None].to(h.device)
-        return out
+        return out * valid[:, :, None].to(h.device)
 
 
 @lru_cache(maxsize=256)

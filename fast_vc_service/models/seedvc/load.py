@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import safetensors.torch
-import torch
 from loguru import logger
 from torch import Tensor, nn
 
@@ -35,17 +34,14 @@ from fast_vc_service.models.seedvc.presets import Preset
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def load_networks(
-    preset: Preset, files: Mapping[str, Path], converted_dir: Path, device: torch.device
-) -> Networks:
-    """Load all networks of ``preset``.
+def load_networks(preset: Preset, files: Mapping[str, Path], converted_dir: Path) -> Networks:
+    """Load all networks of ``preset``, on the CPU.
 
     Args:
         preset: Their sizes.
         files: Published files for ``dit``, ``content``, ``speaker``, ``vocoder`` and, for a
             preset with F0, ``pitch``.
         converted_dir: Where each file that is no safetensors is kept as one from then on.
-        device: Where the networks go.
 
     Raises:
         CheckpointError: A file cannot be read or is not that of its network.
@@ -65,7 +61,7 @@ def load_networks(
             logger.warning(
                 "{}: {} entries are not known and not used: {}", files[use], len(left_over), shown
             )
-        return network.eval().to(device)
+        return network.eval()
 
     vocoder: hift.HiFT | bigvgan.BigVgan
     if preset.bigvgan is None:

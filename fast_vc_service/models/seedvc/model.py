@@ -25,10 +25,12 @@ from fast_vc_service.contract import (
     Voice,
 )
 from fast_vc_service.models.gate import gains
+from fast_vc_service.models.host_copies import to_device, to_host
+from fast_vc_service.models.pieces import between_pieces
 from fast_vc_service.models.seedvc import hift
 from fast_vc_service.models.seedvc.dit_layers import Conditioning
 from fast_vc_service.models.seedvc.f0 import shifted
-from fast_vc_service.models.seedvc.graphs import GraphedSampler
+from fast_vc_service.models.seedvc.graphs import Graphs
 from fast_vc_service.models.seedvc.networks import Networks
 from fast_vc_service.models.seedvc.noise import noise_at
 from fast_vc_service.models.seedvc.options import SeedVcOptions
@@ -74,12 +76,19 @@ class SeedVcModel:
     """A window model (see ``engine/window.py``) of one preset.
 
     Args:
-        networks: In eval mode on their device.
+        networks: In eval mode.
         options: How they are driven.
         family: Name of the family; voices of one are not those of another.
+        device: Where they are to run; None leaves them where they are.
     """
 
-    def __init__(self, networks: Networks, options: SeedVcOptions, family: str) -> None:
+    def __init__(
+        self,
+        networks: Networks,
+        options: SeedVcOptions,
+        family: str,
+        device: torch.device | None = None,
+    ) -> None:
         self.family = family
         self.options = options
         self.sample_rate_out = networks.preset.mel.sample_rate
@@ -87,7 +96,10 @@ class SeedVcModel:
         # What depends on the flow time alone is computed in full precision, once.
         exact = networks.dit
         if options.precision != "float32":
+            # Before they are moved: on the device there is never more than what runs there.
             networks = networks.narrowed(getattr(torch, options.precision))
+        if device is not None:
+            networks = networks.to(device)
         self.networks = networks
         sampler = Sampler(
             networks.dit,
@@ -97,14 +109,20 @@ class SeedVcModel:
             prompt_every=options.prompt_every,
             compiled=options.compile,
         )
-        self._sample = GraphedSampler(sampler) if options.cuda_graphs else sampler
         vocoder = networks.vocoder
         self._margin = (
             hift.RECEPTIVE if isinstance(vocoder, hift.HiFT) else vocoder.config.receptive
         )
-        self._bigvgan: Callable[..., Tensor] = (
-            torch.compile(vocoder) if options.compile else vocoder
-        )
+        spoken: Callable[..., Tensor] = vocoder
+        if isinstance(vocoder, hift.HiFT):
+            spoken = vocoder.spectrum
+        elif options.compile:
+            spoken = torch.compile(vocoder)
+        self.graphs = Graphs()
+        ready = self.graphs.of if options.cuda_graphs else _as_it_is
+        self._sample = ready(sampler.sampled, "the sampler")
+        self._spoken = ready(spoken, "the vocoder")
+        self._is_speech = ready(load_vad(networks.device), "the gate") if options.gate else None
 
     @property
     def overlap(self) -> int:
@@ -166,7 +184,7 @@ class SeedVcModel:
         seen = self._seen(windows.shape[1])
         frames = int(seen * self.sample_rate_out / (SAMPLE_RATE_IN * self._hop))
         ends = [self._out(position + windows.shape[1]) for position in positions]
-        audio = torch.from_numpy(windows).to(self.networks.device)
+        audio = to_device(torch.from_numpy(windows), self.networks.device)
 
         f0_hz = None
         if self.networks.pitch is not None:
@@ -176,17 +194,20 @@ class SeedVcModel:
                 (seen - right_samples - new_samples) // _PITCH_HOP,
                 (seen - right_samples) // _PITCH_HOP,
             )
+            [found] = to_host(f0_hz[:, new])
             memories = [
-                replace(memory, register=track(memory.register, found, _PITCH_HOP / SAMPLE_RATE_IN))
-                for memory, found in zip(memories, f0_hz[:, new].cpu().numpy(), strict=True)
+                replace(memory, register=track(memory.register, own, _PITCH_HOP / SAMPLE_RATE_IN))
+                for memory, own in zip(memories, found.numpy(), strict=True)
             ]
         mel = self._mel(audio, seen, frames, memories=memories, ends=ends, f0_hz=f0_hz)
 
         kept = self._out(new_samples + right_samples + self.overlap) + 1
         tail, kept_frames = self._tail(kept, frames)
         joins = [end - self._out(right_samples + self.overlap - SEARCH // 2) for end in ends]
-        wave, cycles = self._vocoded(mel[:, :, -tail:], kept_frames, memories, ends, joins)
-        heard = wave[:, -min(kept, wave.shape[1]) :].cpu().numpy()
+        between_pieces()
+        wave, at_join = self._vocoded(mel[:, :, -tail:], kept_frames, memories, ends, joins)
+        copied = to_host(wave[:, -min(kept, wave.shape[1]) :], at_join)
+        heard, cycles = copied[0].numpy(), copied[1].tolist()
 
         out = np.zeros((len(windows), self._out(windows.shape[1])), np.float32)
         out[:, out.shape[1] - heard.shape[1] :] = heard
@@ -222,20 +243,20 @@ class SeedVcModel:
         )
         target_f0 = None
         if f0_hz is not None:
-            moves = torch.tensor([self._move(memory) for memory in memories], device=device)
-            target_f0 = shifted(f0_hz, log_offset=moves[:, None])
-        with networks.autocast():
-            content = networks.content(audio)
-            unheard = (audio.shape[1] - seen) // BLOCK_QUANTUM
-            lengths = torch.full((len(memories),), frames)
-            mu = networks.regulator(content[:, unheard:], lengths, target_f0)
-            none = torch.zeros(len(memories), networks.preset.mel.bins, frames, device=device)
-            style = torch.cat([prompt.style for prompt in prompts])
-            source = networks.dit.condition(none, mu, style)
-            prompt = stacked([prompt.conditioning for prompt in prompts])
-            condition = Conditioning(torch.cat([prompt.frames, source.frames], dim=1), prompt.style)
-            mel = self._sample(torch.from_numpy(noise).to(device), condition)
-        return mel.float()
+            moves = torch.tensor([self._move(memory) for memory in memories])
+            target_f0 = shifted(f0_hz, log_offset=to_device(moves[:, None], device))
+        content = networks.content(audio)
+        unheard = (audio.shape[1] - seen) // BLOCK_QUANTUM
+        lengths = torch.full((len(memories),), frames)
+        mu = networks.regulator(content[:, unheard:], lengths, target_f0)
+        none = torch.zeros(len(memories), networks.preset.mel.bins, frames, device=device)
+        style = torch.cat([prompt.style for prompt in prompts])
+        source = networks.dit.condition(none, mu, style)
+        prompt = stacked([prompt.conditioning for prompt in prompts])
+        condition = Conditioning(torch.cat([prompt.frames, source.frames], dim=1), prompt.style)
+        between_pieces()
+        placed = to_device(torch.from_numpy(noise), device)
+        return self._sample(placed, condition.frames, condition.style)
 
     def _tail(self, kept_samples: int, frames: int) -> tuple[int, int]:
         """How many of the newest mel frames the vocoder gets, and how many it has to return."""
@@ -249,14 +270,15 @@ class SeedVcModel:
         memories: Sequence[SeedVcMemory],
         ends: Sequence[int],
         joins: Sequence[int],
-    ) -> tuple[Tensor, list[float]]:
+    ) -> tuple[Tensor, Tensor]:
         """Wave ``[B, at least kept frames]``, and the source's phase at each join, in cycles."""
         vocoder = self.networks.vocoder
         if not isinstance(vocoder, hift.HiFT):
-            return self._bigvgan(mel, kept), [0.0] * len(memories)
+            return self._spoken(mel, kept), mel.new_zeros(len(memories))
         return harmonic_wave(
             vocoder,
             mel,
+            spectrum=self._spoken,
             seeds=[memory.seed for memory in memories],
             carried=[(memory.cycles, memory.heard) for memory in memories],
             ends=ends,
@@ -277,8 +299,8 @@ class SeedVcModel:
 
     def _shut(self, out: FloatArray, audio: Tensor, positions: Sequence[int]) -> None:
         """Silence ``out`` where nobody speaks in the windows."""
-        vad = load_vad(audio.device)
-        opened = gains(vad, audio, positions, hangover_ms=self.options.hangover_ms)
+        assert self._is_speech is not None  # noqa: S101 - for the type checker
+        opened = gains(self._is_speech, audio, positions, hangover_ms=self.options.hangover_ms)
         places = np.arange(out.shape[1]) * (SAMPLE_RATE_IN / self.sample_rate_out)
         for row, gain in enumerate(opened):
             out[row] *= np.interp(places, np.arange(len(gain)), gain).astype(np.float32)
@@ -293,6 +315,10 @@ class SeedVcModel:
 
     def _out(self, samples: int) -> int:
         return samples * self.sample_rate_out // SAMPLE_RATE_IN
+
+
+def _as_it_is(function: Callable[..., Tensor], _name: str) -> Callable[..., Tensor]:
+    return function
 
 
 def _units(milliseconds: int) -> int:

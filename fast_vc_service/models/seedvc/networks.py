@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fast_vc_service.models.campplus import CampPlus
 from fast_vc_service.models.seedvc.bigvgan import BigVgan
@@ -34,7 +33,6 @@ class Networks:
         speaker: Speaker encoder.
         vocoder: HiFT or BigVGAN.
         pitch: RMVPE for presets with F0, else None.
-        dtype: Of what runs under :meth:`autocast`.
     """
 
     preset: Preset
@@ -44,32 +42,37 @@ class Networks:
     speaker: CampPlus
     vocoder: HiFT | BigVgan
     pitch: Rmvpe | None
-    dtype: torch.dtype = torch.float32
 
     @property
     def device(self) -> torch.device:
         """Where they are."""
         return self.dit.merge.weight.device
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """In which content encoder, length regulator and transformer are to run."""
-        if self.dtype == torch.float32:
-            return nullcontext()
-        # Nothing to cache: the weights are of that type already.
-        return torch.autocast(self.device.type, self.dtype, cache_enabled=False)
+    def to(self, device: torch.device) -> Networks:
+        """Return these on ``device``; the networks themselves move."""
+        return replace(
+            self,
+            content=self.content.to(device),
+            regulator=self.regulator.to(device),
+            dit=self.dit.to(device),
+            speaker=self.speaker.to(device),
+            vocoder=self.vocoder.to(device),
+            pitch=None if self.pitch is None else self.pitch.to(device),
+        )
 
     def narrowed(self, dtype: torch.dtype) -> Networks:
-        """Return these for autocast to ``dtype``, in which their weights are kept from now on.
+        """Return these with the matrix products of their large networks in ``dtype``.
 
-        That holds for content encoder, length regulator and transformer; norms, speaker encoder,
-        vocoder and pitch network stay as they are.
+        That are linear layers and convolutions of content encoder, length regulator and
+        transformer. Their norms stay in float32 and so does all of speaker encoder, vocoder and
+        pitch network. Which layer computes in which type is said layer by layer, not left to
+        ``torch.autocast``: that decides otherwise on a CPU than on a GPU.
         """
         return replace(
             self,
             content=_narrowed(self.content, dtype),
             regulator=_narrowed(self.regulator, dtype),
             dit=_narrowed(self.dit, dtype),
-            dtype=dtype,
         )
 
 
@@ -78,4 +81,12 @@ def _narrowed(network: Network, dtype: torch.dtype) -> Network:
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv1d):
             module.to(dtype)
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.LayerNorm | nn.GroupNorm):
+            module.register_forward_pre_hook(_in_its_type)
     return network
+
+
+def _in_its_type(layer: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    weight, x = layer.weight, arguments[0]
+    assert isinstance(weight, Tensor)  # noqa: S101 - for the type checker
+    return (x.to(weight.dtype), *arguments[1:])

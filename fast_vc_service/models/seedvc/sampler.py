@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fast_vc_service.models.pieces import between_pieces
 from fast_vc_service.models.seedvc.dit import DiT
 from fast_vc_service.models.seedvc.dit_layers import Conditioning, Keys
 
@@ -54,9 +55,10 @@ class Sampler:
             self._beside = torch.compile(self._beside)
         self._steps = steps
         self._guidance = guidance
-        places = torch.arange(steps, device=dit.frequencies.device) / steps
+        device, exact = dit.frequencies.device, times or dit
+        places = torch.arange(steps, device=exact.frequencies.device) / steps
         with torch.no_grad():
-            self._modulations = [(times or dit).modulation(place[None]) for place in places]
+            self._modulations = [exact.modulation(place[None]).on(device) for place in places]
 
     def __call__(self, noise: Tensor, condition: Conditioning) -> Tensor:
         """Sample the frames that follow the prompt.
@@ -68,11 +70,17 @@ class Sampler:
         Returns:
             Mel ``[B, mels, N]``.
         """
-        x = noise
+        return self.sampled(noise, condition.frames, condition.style)
+
+    def sampled(self, noise: Tensor, frames: Tensor, style: Tensor | None) -> Tensor:
+        """The same, with the parts of the condition."""
+        x, condition = noise, Conditioning(frames, style)
         if self._guidance:
             condition = stacked([condition, self._dit.unconditional(condition)])
         held: tuple[Keys, ...] = ()
         for step, modulation in enumerate(self._modulations):
+            if step:
+                between_pieces()
             state = torch.cat([x, x]) if self._guidance else x
             if self._prompt_every == 1:
                 velocity = self._whole(state, condition, modulation)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fast_vc_service.contract import FloatArray
+from fast_vc_service.models.host_copies import to_device
 from fast_vc_service.models.seedvc import hift
 from fast_vc_service.models.seedvc.noise import noise_at
 
@@ -18,16 +19,18 @@ def harmonic_wave(
     vocoder: hift.HiFT,
     mel: Tensor,
     *,
+    spectrum: Callable[[Tensor, Tensor], Tensor],
     seeds: Sequence[int],
     carried: Sequence[tuple[float, int | None]],
     ends: Sequence[int],
     joins: Sequence[int],
-) -> tuple[Tensor, list[float]]:
+) -> tuple[Tensor, Tensor]:
     """Vocode the newest frames of B windows.
 
     Args:
         vocoder: The network.
         mel: ``[B, 80, T]``.
+        spectrum: :meth:`.HiFT.spectrum` of the network, or what does the same.
         seeds: Choose noise and initial phases.
         carried: Phase of the fundamental in cycles, and the absolute output sample at which it was
             that; None before the first window.
@@ -35,7 +38,7 @@ def harmonic_wave(
         joins: Absolute output sample at which the phase is to be carried on.
 
     Returns:
-        ``[B, 256 T]``, and the phase at each join in cycles.
+        ``[B, 256 T]``, and the phase at each join in cycles ``[B]``.
     """
     f0 = vocoder.f0(mel)
     cycles = hift.cycles(f0)[:, 0].double()
@@ -52,16 +55,17 @@ def harmonic_wave(
     multiples = torch.arange(1, hift.HARMONICS + 1, device=mel.device)
     fixed = torch.from_numpy(np.stack([_phases(seed) for seed in seeds]))
     turns = torch.remainder(start[:, None] * multiples, 1.0).float()
-    phases = fixed.to(mel.device) + 2 * math.pi * turns
-    noise = torch.from_numpy(np.stack(noises)).to(mel.device)
-    wave: Tensor = vocoder(mel, vocoder.source(f0, phases, noise))
+    phases = to_device(fixed, mel.device) + 2 * math.pi * turns
+    noise = to_device(torch.from_numpy(np.stack(noises)), mel.device)
+    excitation = hift.excitation(vocoder.source(f0, phases, noise))
+    wave = hift.wave(spectrum(mel, excitation))
     at_join = torch.stack(
         [
             torch.remainder(start[row] + cycles[row, join - (end - samples) - 1], 1.0)
             for row, (join, end) in enumerate(zip(joins, ends, strict=True))
         ]
     )
-    return wave, at_join.tolist()
+    return wave, at_join
 
 
 def _phases(seed: int) -> FloatArray:

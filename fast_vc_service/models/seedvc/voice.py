@@ -81,8 +81,7 @@ def make_voice(
     mel = log_mel(torch.from_numpy(clip)[None].to(device), mel_settings)
     f0_hz = networks.pitch.f0(wave_16k) if networks.pitch is not None else None
     lengths = torch.tensor([mel.shape[2]])
-    with networks.autocast():
-        condition = networks.regulator(encoded(networks.content, wave_16k), lengths, f0_hz)
+    condition = networks.regulator(encoded(networks.content, wave_16k), lengths, f0_hz)
     features = {
         "mel": mel[0],
         "condition": condition[0],
@@ -109,8 +108,7 @@ def prompt_of(networks: Networks, voice: Voice) -> Prompt:
         )
     except KeyError as error:
         raise ValueError(f"voice {voice.name!r} is not of this family: no {error}") from error
-    with networks.autocast():
-        projected = networks.dit.condition(mel, condition, style)
+    projected = networks.dit.condition(mel, condition, style)
     log_f0 = voice.features.get("log_f0")
     known = log_f0 is not None and math.isfinite(float(log_f0[0]))
     return Prompt(

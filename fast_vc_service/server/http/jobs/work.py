@@ -20,6 +20,7 @@ from loguru import logger
 
 from fast_vc_service.audio.files import AudioFileError, AudioInfo
 from fast_vc_service.contract import CannotBlendError, Converter, Voice
+from fast_vc_service.engine.device_errors import is_out_of_memory
 from fast_vc_service.engine.files import FileFormat, convert_blocks, encode_blocks, write_blocks
 from fast_vc_service.engine.supervision import OnRestart, cancel_all, ignore_restart, supervise
 from fast_vc_service.process.disk import is_disk_error
@@ -336,6 +337,12 @@ def _told(error: BaseException) -> dict[str, object]:
         return no_blend(error).body
     if isinstance(error, ProblemError):
         return error.body
+    if is_out_of_memory(error):
+        return problem(
+            ErrorCode.INTERNAL_ERROR,
+            "the device had no memory for this file",
+            hint="send it again when fewer sessions are live",
+        )
     return problem(
         ErrorCode.INTERNAL_ERROR,
         "the service made a mistake",
