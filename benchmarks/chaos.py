@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -195,8 +194,8 @@ class Chaos:
         name = self._random.choice(kinds)
         self.told.events["flood"] += 1
         stage = self._random.choice(KINDS[name].stages)
-        # In a process of its own: a flood takes all the time of an event loop.
-        await asyncio.to_thread(_in_process, Attack(self._port, name, stage, 10, "", 2.0))
+        # In an event loop of its own: it takes all the time of one.
+        await asyncio.to_thread(asyncio.run, Attack(self._port, name, stage, 10, "", 2.0).attack())
 
     async def _vanish(self) -> None:
         self.told.events["client vanishes"] += 1
@@ -282,9 +281,3 @@ async def _speak(line: ClientConnection, chunks: int) -> None:
             await asyncio.sleep(max(0.0, began + chunk * CHUNK_S - time.monotonic()))
             await line.send(CHUNK)
         await line.send(json.dumps({"type": "end"}))
-
-
-def _in_process(attack: Attack) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=attack.run)
-    process.start()
-    process.join()

@@ -64,15 +64,15 @@ def test_neither_an_upload_nor_a_handshake_is_given_up_after_a_stop(
         "POST /convert HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode()
-    with connected() as waits, trusting.wrap_socket(connected()) as uploads:
+    with trusting.wrap_socket(connected()) as uploads:
         uploads.sendall(request + body[:70])
         until(lambda: list((service.home / "temp" / "uploads").glob("*/*/")))
+        waits = connected()
         service.process.send_signal(signal.SIGSTOP)
         spend(STALLED_S + 3.0)
         service.process.send_signal(signal.SIGCONT)
-        until(lambda: "stood still for" in service.output())
-        uploads.sendall(body[70:])
-        assert b" 415 " in uploads.recv(1 << 16).splitlines()[0], "it was read to its end"
         with trusting.wrap_socket(waits) as asks:
             asks.sendall(b"GET /health/live HTTP/1.0\r\nHost: localhost\r\n\r\n")
             assert b" 200 " in asks.recv(1 << 16).splitlines()[0]
+        uploads.sendall(body[70:])
+        assert b" 415 " in uploads.recv(1 << 16).splitlines()[0], "it was read to its end"
