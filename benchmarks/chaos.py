@@ -76,7 +76,9 @@ class Told:
 
     def as_json(self) -> dict[str, object]:
         """Return all of it, for a file."""
-        return asdict(self)
+        # A Counter does not survive asdict before Python 3.12.
+        counted = {name: dict(getattr(self, name)) for name in ("sessions", "events", "uploads")}
+        return {**counted, "faults": self.faults, "samples": [asdict(one) for one in self.samples]}
 
     def growth(self) -> dict[str, float]:
         """Return how much more there is at the end than at the first moment of rest."""
