@@ -38,11 +38,14 @@ class Server:
 
 
 @contextmanager
-def running_service(engine: str, **settings: object) -> Iterator[Server]:
+def running_service(
+    engine: str, *, program: Sequence[str] = ("-m", "fast_vc_service"), **settings: object
+) -> Iterator[Server]:
     """Run ``fast-vc serve --engine ENGINE`` until the block ends.
 
     Args:
         engine: Engine to serve with.
+        program: What is run as ``fast-vc``, for Python.
         settings: Further settings, by name (``latency_ms=200``); None leaves one out.
 
     Raises:
@@ -62,7 +65,7 @@ def running_service(engine: str, **settings: object) -> Iterator[Server]:
             if value is not None:
                 environment[f"FAST_VC_{name.upper()}"] = str(value)
         port = free_port()
-        command = [sys.executable, "-m", "fast_vc_service", "serve"]
+        command = [sys.executable, *program, "serve"]
         command += ["--engine", engine, "--port", str(port)]
         tls = bool(settings.get("tls_self_signed"))
         with running(command, environment, port, "/health/ready", tls=tls) as pid:

@@ -1,10 +1,14 @@
 """An hour of speech through one session of an engine: delay, memory and level must not move.
 
     python -m benchmarks.soak --engine nano
+    python -m benchmarks.soak --chaos --engine passthrough --minutes 5
 
 The speech goes through the whole Stream as fast as the machine allows. Each minute is described by
 the resident memory, the level of its output against that of its input, and where its output lies:
 the lag at which the energy envelopes (5 ms) of both correlate best.
+
+With ``--chaos`` everything happens at once to a real service instead, see :mod:`.chaos`; the exit
+status is 1 when that has left a trace.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import psutil
 import torch
 import typer
 
-from benchmarks import tables
+from benchmarks import chaos, tables
 from benchmarks.results import RESULTS, ROOT, save
 from fast_vc_service.audio.files import read_audio
 from fast_vc_service.audio.resample import resample
@@ -106,8 +110,20 @@ def main(
     engine: Annotated[str, typer.Option(help="Engine to listen to.")] = "nano",
     minutes: Annotated[int, typer.Option(help="Minutes of speech.", min=2)] = 60,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = RESULTS,
+    with_chaos: Annotated[
+        bool, typer.Option("--chaos", help="Have everything happen to a real service instead.")
+    ] = False,
 ) -> None:
     """Stream an hour and describe each minute."""
+    if with_chaos:
+        told = chaos.measure(engine, minutes)
+        path = save("chaos", output, engine=engine, minutes=minutes, **told.as_json())
+        for counted in (told.events, told.uploads, told.sessions, told.growth()):
+            typer.echo(", ".join(f"{name}: {value:g}" for name, value in counted.items()))
+        for fault in told.faults:
+            typer.echo(fault, err=True)
+        typer.echo(f"written: {path}")
+        raise typer.Exit(bool(told.faults))
     torch.set_num_threads(1)
     rows = measure(build_converter(engine), minutes)
     path = save("soak", output, engine=engine, minutes=rows)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 from collections.abc import Callable
 
 import pytest
 from service import RunningService
 from websockets.sync.client import ClientConnection
 
+from benchmarks.attacks import anyones_certificate
+from fast_vc_service.server.http.uploads import STALLED_S
 from waiting import spend, until
 
 LIMIT_S = 3.0
@@ -40,3 +43,36 @@ def test_no_time_limit_counts_a_stop(launch_service: Callable[..., RunningServic
         while json.loads(message)["type"] != "complete":
             message = live.recv()
         assert json.loads(message)["stats"]["received_ms"] == 40
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_neither_an_upload_nor_a_handshake_is_given_up_after_a_stop(
+    launch_service: Callable[..., RunningService],
+) -> None:
+    service = launch_service(tls_self_signed="true")
+    until(lambda: "ready: clients connect" in service.output())
+    trusting = anyones_certificate()
+
+    def connected() -> socket.socket:
+        return socket.create_connection(("127.0.0.1", service.port), timeout=60)
+
+    file = b"RIFF, or so it says"
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    body = head + file + b"\r\n--x--\r\n"
+    request = (
+        "POST /convert HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    with trusting.wrap_socket(connected()) as uploads:
+        uploads.sendall(request + body[:70])
+        until(lambda: list((service.home / "temp" / "uploads").glob("*/*/")))
+        waits = connected()
+        service.process.send_signal(signal.SIGSTOP)
+        spend(STALLED_S + 3.0)
+        service.process.send_signal(signal.SIGCONT)
+        with trusting.wrap_socket(waits) as asks:
+            asks.sendall(b"GET /health/live HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            assert b" 200 " in asks.recv(1 << 16).splitlines()[0]
+        uploads.sendall(body[70:])
+        assert b" 415 " in uploads.recv(1 << 16).splitlines()[0], "it was read to its end"

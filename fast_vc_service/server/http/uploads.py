@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
@@ -148,7 +148,7 @@ class _Parser(MultiPartParser):
                 max_size=self.spool_max_size, dir=str(self.folder)
             )
             upload.file.close()
-            upload.file = file
+            upload.file = cast(BinaryIO, file)
             self._files_to_close_on_error.append(file)
 
     def close(self) -> None:
