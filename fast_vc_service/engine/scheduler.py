@@ -90,7 +90,6 @@ class Scheduler:
         self._runner = BatchRunner(
             converter, clock, prove_device=self._prove, on_out_of_memory=self._lower_batch
         )
-        self._hangs_for_good = hangs_for_good
         self._on_step = on_step
         self._clock = clock
         self._queue = JobQueue(max_batch, gather_s=gather_s, workers=threads)
@@ -100,7 +99,7 @@ class Scheduler:
         self._making_state = threading.Lock()
         self._calls: deque[Callable[[], None]] = deque()
         self._stopping = False
-        self._threads = ModelThreads(threads, self._work, on_restart)
+        self._threads = ModelThreads(threads, self._work, on_restart, hangs_for_good=hangs_for_good)
 
     @property
     def live(self) -> int:
@@ -228,9 +227,8 @@ class Scheduler:
             elapsed_s: Seconds since the last check, at most; see :meth:`ModelThread.in_call_s`.
         """
         if not self._stopping:
-            for thread, why in self._threads.ailing(elapsed_s):
-                hangs = thread.is_alive()
-                self._give_up(thread, why, for_good=hangs and self._hangs_for_good)
+            for thread, why, for_good in self._threads.ailing(elapsed_s):
+                self._give_up(thread, why, for_good=for_good)
 
     # ------------------------------------------------------- in a model thread
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fast_vc_service.contract import FloatArray, State
+from fast_vc_service.engine import placement
 from fast_vc_service.engine.device_turns import DeviceTurns, TakingTurns, turns_of
 from fast_vc_service.engine.placement import Lane
 from fast_vc_service.engine.scheduler import Scheduler
@@ -104,7 +105,8 @@ class Recording(StubConverter):
         return super().step(blocks, states)
 
 
-def test_a_cuda_device_is_warmed_up_in_its_model_thread() -> None:
+def test_a_cuda_device_is_warmed_up_in_its_model_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "session_memory", lambda *_args: None)
     converter = Recording()
     scheduler = Scheduler(converter, threads=1, max_batch=64)
     lane = Lane("cuda:1", converter, scheduler, 1, 64)
