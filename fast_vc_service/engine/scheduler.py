@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -156,7 +156,11 @@ class Scheduler:
         return Slot(self, slot_id)
 
     def in_model_thread(self, work: Callable[[], Answered]) -> Answered:
-        """Run ``work`` in a model thread, between two batches, and return what it returns."""
+        """Run ``work`` in a model thread, between two batches, and return what it returns.
+
+        Raises:
+            RuntimeError: The threads have stopped or failed meanwhile.
+        """
         call: Future[Answered] = Future()
 
         def run() -> None:
@@ -168,6 +172,10 @@ class Scheduler:
         with self._wake:
             self._calls.append(run)
             self._wake.notify_all()
+        while not call.done():
+            wait([call], 1.0)
+            if (self._stopping or self.failed) and not call.done():
+                raise RuntimeError("the model threads have stopped")
         return call.result()
 
     def make_state(

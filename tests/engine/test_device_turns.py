@@ -127,3 +127,5 @@ def test_what_fails_in_the_model_thread_fails_where_it_was_asked_for() -> None:
         scheduler.in_model_thread(fail)
     assert scheduler.in_model_thread(lambda: 3) == 3
     assert scheduler.stop()
+    with pytest.raises(RuntimeError, match="have stopped"):
+        scheduler.in_model_thread(lambda: 3)
