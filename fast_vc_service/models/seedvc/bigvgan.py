@@ -104,7 +104,7 @@ class Activation(nn.Module):
         for name in ("frequency", "scale"):
             self.register_buffer(name, torch.zeros(channels, 1), persistent=False)
         _derive(self)
-        self.register_load_state_dict_post_hook(_derive)
+        self.register_load_state_dict_post_hook(_derive)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to ``[B, channels, T]``."""
