@@ -28,6 +28,9 @@ SLOW_TIMEOUT_S = 3600
 def _has_cuda() -> bool:
     import torch
 
+    from fast_vc_service.models.float32 import exact_float32
+
+    exact_float32()
     return torch.cuda.is_available()
 
 
@@ -80,8 +83,13 @@ def pytest_make_collect_report(
 def fail_if_skipped(
     config: pytest.Config, report: pytest.TestReport | pytest.CollectReport
 ) -> None:
-    if not config.getoption("--fail-on-skip") or not report.skipped or hasattr(report, "wasxfail"):
+    # Whoever asks for the tests of GPUs alone wants to know what their GPU does.
+    of_gpus = config.getoption("markexpr") == "cuda" and isinstance(report, pytest.TestReport)
+    forbidden = config.getoption("--fail-on-skip") or of_gpus
+    if not forbidden or not report.skipped or hasattr(report, "wasxfail"):
         return
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
     report.outcome = "failed"
-    report.longrepr = f"{report.nodeid} was skipped, which --fail-on-skip forbids: {reason}"
+    report.longrepr = (
+        f"{report.nodeid} was skipped, which --fail-on-skip and -m cuda forbid: {reason}"
+    )

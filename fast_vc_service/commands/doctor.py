@@ -73,9 +73,12 @@ def examine(settings: Settings) -> Iterator[Check]:
     found = check_voices(settings, voices)
     yield found
     if found.verdict != "problem":
-        voice = voices.get(voices.default)
-        yield from check_engine(engine, voice)
-        yield from check_against_cpu(settings, engine, voice)
+        try:
+            voice = voices.get(voices.default)
+            yield from check_engine(engine, voice)
+            yield from check_against_cpu(settings, engine, voice)
+        except UserError as error:
+            yield Check("engine", "problem", str(error), "See docs/troubleshooting.md.")
 
 
 def check_against_cpu(settings: Settings, engine: Engine, voice: Voice) -> Iterator[Check]:

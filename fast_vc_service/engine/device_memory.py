@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fast_vc_service.contract import Converter, Voice
+from fast_vc_service.contract import Converter, State, Voice
 from fast_vc_service.engine.device_errors import is_out_of_memory
 
 PROBED = 64
@@ -58,9 +58,11 @@ def session_memory(converter: Converter, voice: Voice, device: str) -> SessionMe
     before = memory_of(device)
     if before is None:
         return None
-    states = []
+    states: list[State] = []
     try:
-        states += [converter.new_state(voice, seed=seed) for seed in range(PROBED)]
+        for seed in range(PROBED):
+            # One after the other: what there is room for stays open when there is no more.
+            states.append(converter.new_state(voice, seed=seed))  # noqa: PERF401
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

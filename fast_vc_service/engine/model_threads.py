@@ -23,17 +23,24 @@ class ModelThreads:
         count: How many.
         work: What each does; given its thread.
         on_restart: Told of every thread that is replaced.
+        hangs_for_good: Whether a call that hangs keeps its device, so that no other thread helps.
 
     Attributes:
         measured: What calls of the converter are judged by; until it is set none has hung.
     """
 
     def __init__(
-        self, count: int, work: Callable[[ModelThread], None], on_restart: OnRestart
+        self,
+        count: int,
+        work: Callable[[ModelThread], None],
+        on_restart: OnRestart,
+        *,
+        hangs_for_good: bool = False,
     ) -> None:
         self.measured: Measured | None = None
         self._work = work
         self._on_restart = on_restart
+        self._hangs_for_good = hangs_for_good
         self._backoff = Backoff(first_s=0.5, longest_s=30.0)
         self._threads = [ModelThread(f"model-{index}", work) for index in range(count)]
 
@@ -50,8 +57,8 @@ class ModelThreads:
             logger.warning("{} model threads did not end within {:g} s", len(left), seconds)
         return not left
 
-    def ailing(self, elapsed_s: float) -> Iterator[tuple[ModelThread, str]]:
-        """Yield each thread that has died or hung, and which of these.
+    def ailing(self, elapsed_s: float) -> Iterator[tuple[ModelThread, str, bool]]:
+        """Yield each thread that has died or hung, which of these, and whether for good.
 
         Args:
             elapsed_s: Seconds since the last look, at most; see :meth:`ModelThread.in_call_s`.
@@ -60,11 +67,12 @@ class ModelThreads:
             if thread.ident is None:
                 continue
             if not thread.is_alive():
-                yield thread, "has ended"
+                yield thread, "has ended", False
                 continue
             in_call_s = thread.in_call_s(elapsed_s)
             if self.measured and in_call_s > self.measured.longest_call_s(len(thread.members)):
-                yield thread, f"has been in one call for {in_call_s:.1f} s"
+                why = f"has been in one call for {in_call_s:.1f} s"
+                yield thread, why, self._hangs_for_good
 
     def replace(self, thread: ModelThread) -> bool:
         """Start another thread in place of ``thread``; False when there can be none."""

@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -90,7 +90,6 @@ class Scheduler:
         self._runner = BatchRunner(
             converter, clock, prove_device=self._prove, on_out_of_memory=self._lower_batch
         )
-        self._hangs_for_good = hangs_for_good
         self._on_step = on_step
         self._clock = clock
         self._queue = JobQueue(max_batch, gather_s=gather_s, workers=threads)
@@ -100,7 +99,7 @@ class Scheduler:
         self._making_state = threading.Lock()
         self._calls: deque[Callable[[], None]] = deque()
         self._stopping = False
-        self._threads = ModelThreads(threads, self._work, on_restart)
+        self._threads = ModelThreads(threads, self._work, on_restart, hangs_for_good=hangs_for_good)
 
     @property
     def live(self) -> int:
@@ -157,7 +156,11 @@ class Scheduler:
         return Slot(self, slot_id)
 
     def in_model_thread(self, work: Callable[[], Answered]) -> Answered:
-        """Run ``work`` in a model thread, between two batches, and return what it returns."""
+        """Run ``work`` in a model thread, between two batches, and return what it returns.
+
+        Raises:
+            RuntimeError: The threads have stopped or failed meanwhile.
+        """
         call: Future[Answered] = Future()
 
         def run() -> None:
@@ -169,6 +172,10 @@ class Scheduler:
         with self._wake:
             self._calls.append(run)
             self._wake.notify_all()
+        while not call.done():
+            wait([call], 1.0)
+            if (self._stopping or self.failed) and not call.done():
+                raise RuntimeError("the model threads have stopped")
         return call.result()
 
     def make_state(
@@ -228,9 +235,8 @@ class Scheduler:
             elapsed_s: Seconds since the last check, at most; see :meth:`ModelThread.in_call_s`.
         """
         if not self._stopping:
-            for thread, why in self._threads.ailing(elapsed_s):
-                hangs = thread.is_alive()
-                self._give_up(thread, why, for_good=hangs and self._hangs_for_good)
+            for thread, why, for_good in self._threads.ailing(elapsed_s):
+                self._give_up(thread, why, for_good=for_good)
 
     # ------------------------------------------------------- in a model thread
 

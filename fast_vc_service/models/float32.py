@@ -8,6 +8,8 @@ decides what is computed less precisely.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 
@@ -16,9 +18,8 @@ def exact_float32() -> None:
 
     PyTorch has two interfaces for this; once one was used, reading the other raises.
     """
-    for operations in (
-        torch.backends.cuda.matmul,
-        torch.backends.cudnn.conv,
-        torch.backends.cudnn.rnn,
-    ):
+    # Their types do not know of it yet.
+    cuda: Any = torch.backends.cuda
+    cudnn: Any = torch.backends.cudnn
+    for operations in (cuda.matmul, cudnn.conv, cudnn.rnn):
         operations.fp32_precision = "ieee"

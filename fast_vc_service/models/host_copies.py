@@ -24,7 +24,7 @@ def to_host(*tensors: Tensor) -> list[Tensor]:
     if device.type != "cuda":
         return [tensor.cpu() for tensor in tensors]
     copies = [tensor.to("cpu", non_blocking=True) for tensor in tensors]
-    copied = torch.cuda.Event()
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
     copied.record(torch.cuda.current_stream(device))
     copied.synchronize()
     return copies

@@ -95,10 +95,11 @@ def facts_of(index: int) -> CudaFacts:
     import torch
 
     cuda = torch.version.cuda
-    failure, devices, architecture, built_for, bfloat16 = None, 0, None, (), True
+    failure, devices, architecture, bfloat16 = None, 0, None, True
+    built_for: tuple[str, ...] = ()
     if cuda is not None:
         try:
-            torch.cuda.init()
+            torch.cuda.init()  # type: ignore[no-untyped-call]
             devices = torch.cuda.device_count()
         except (RuntimeError, AssertionError) as error:
             failure = str(error) or type(error).__name__

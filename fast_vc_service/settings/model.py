@@ -223,7 +223,7 @@ class SeedVc(BaseModel):
     )
     seedvc_precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32",
-        description="Of content encoder and transformer; the vocoder always runs in float32. "
+        description="Of content encoder and transformer; all else runs in float32, never in TF32. "
         "`bfloat16` is faster on GPUs and on CPUs that have it (AVX512_BF16, AMX).",
     )
     seedvc_prompt_every: int = Field(
@@ -239,7 +239,9 @@ class SeedVc(BaseModel):
         "a block after. Needs a C++ compiler on a CPU.",
     )
     seedvc_cuda_graphs: bool = Field(
-        False, description="Record the sampler as CUDA graphs, one a batch size (`cuda` only)."
+        False,
+        description="Record sampler, vocoder and gate as CUDA graphs, one a batch size (`cuda` "
+        "only).",
     )
 
     @model_validator(mode="after")

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fast_vc_service.commands import doctor
 from fast_vc_service.commands.check import Check
+from fast_vc_service.commands.check_engine import compare
+from fast_vc_service.contract import FloatArray, State
 from fast_vc_service.engine.capacity import Capacity
+from fast_vc_service.errors import UserError
+from fast_vc_service.models.passthrough.converter import PassthroughConverter
 from fast_vc_service.process.address import bind_socket
+from fast_vc_service.process.cuda import CudaFacts
 from fast_vc_service.settings import Settings
 
 REFERENCES = Path(__file__).parents[2] / "wavs/references"
@@ -93,6 +100,45 @@ def test_speed_is_judged(
     check = finding(settings, "speed")
     assert check.verdict == verdict
     assert bool(check.advice) == (verdict != "ok")
+
+
+def test_what_keeps_a_model_from_being_loaded_is_a_finding(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fast_vc_service.engine.build import Engine
+
+    def fail(_engine: Engine, _voice: object) -> None:
+        raise UserError("the model cannot be loaded on cuda:0: CUDA error: out of memory")
+
+    monkeypatch.setattr(Engine, "warm_up", fail)
+    check = finding(settings, "engine")
+    assert check.verdict == "problem"
+    assert check.finding.endswith("on cuda:0: CUDA error: out of memory")
+
+
+def test_a_device_that_cannot_be_used_is_a_problem(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = CudaFacts("2.13.0+cpu", None)
+    monkeypatch.setattr(doctor, "facts_of", lambda _index: facts)
+    check = doctor.check_device(settings.model_copy(update={"device": "cpu,cuda:1"}))
+    assert check.verdict == "problem"
+    assert "cuda:1: PyTorch 2.13.0+cpu is its CPU build" in check.finding
+    assert doctor.check_device(settings).verdict == "ok"
+
+
+def test_a_device_is_compared_with_the_cpu() -> None:
+    here = PassthroughConverter(block_ms=20, delay_ms=20)
+    voice = here.make_voice("any", np.ones(16_000, np.float32), 16_000)
+    assert compare(here, here, voice, 0.0).verdict == "ok"
+
+    class Louder(PassthroughConverter):
+        def step(self, blocks: FloatArray, states: Sequence[State]) -> FloatArray:
+            return 1.01 * super().step(blocks, states)
+
+    other = compare(here, Louder(block_ms=20, delay_ms=20), voice, 1e-4)
+    assert other.verdict == "warning"
+    assert "expected 0.0001" in other.finding
 
 
 def test_others_can_only_reach_it_with_keys(settings: Settings) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fast_vc_service.contract import block_out
+from fast_vc_service.engine import capacity
 from fast_vc_service.engine.build import build_engine
 from fast_vc_service.engine.window import WindowConverter
 from fast_vc_service.models.nano.load import WEIGHTS, load_networks
@@ -72,6 +73,15 @@ def test_each_device_has_a_converter_of_its_own() -> None:
         for lane in engine.placement.lanes:
             state = lane.converter.new_state(voice)
             lane.converter.step(audio(lane.converter.block / 16_000, 1), [state])
+
+
+def test_the_warm_up_measures_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "MEASURED_S", 0.4)
+    with pretended():
+        converter = built("nano float32", "cuda:1")
+        found = capacity.measure(converter, nano_voice(), threads=1, max_batch=2)
+    assert found.batch in (1, 2)
+    assert found.memory_batch == 0
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

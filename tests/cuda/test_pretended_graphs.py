@@ -88,8 +88,12 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> Callable[[Graphs], None]:
     def replayable(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         def call(*arguments: Any) -> torch.Tensor:
             out = function(*arguments)
+
+            def again() -> None:
+                out.copy_(function(*arguments))
+
             if current:
-                current[-1].recorded = lambda: out.copy_(function(*arguments)) and None
+                current[-1].recorded = again
             return out
 
         return call

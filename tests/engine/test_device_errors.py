@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import queue
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 
@@ -194,3 +195,28 @@ def test_what_keeps_a_model_from_being_loaded_is_one_sentence() -> None:
     assert str(told.value) == (
         "the model cannot be loaded on cuda:1: CUDA error: invalid device ordinal"
     )
+
+
+def test_a_step_that_hangs_on_a_device_is_the_failure_of_the_scheduler(
+    calls: queue.Queue[Callable[[], None]],
+) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    class Hanging(Device):
+        def step(self, blocks: FloatArray, states: Sequence[State]) -> FloatArray:
+            entered.set()
+            assert leave.wait(60)
+            return super().step(blocks, states)
+
+    scheduler = Scheduler(Hanging(), threads=1, max_batch=8, hangs_for_good=True)
+    scheduler.judge_by(Measured(stub_voice(), 0.04, 0.01, 1))
+    slot = scheduler.reserve(post=here(calls))
+    slot.make_state(stub_voice(), 0.0, 0)
+    scheduler.start()
+    results: list[Result] = []
+    slot.submit(np.ones(640, np.float32), results.append, deadline=0.0, late_at=None)
+    assert entered.wait(60)
+    for _ in range(3):
+        scheduler.check(9.0)
+    assert scheduler.failed
+    leave.set()

@@ -6,6 +6,7 @@ import pytest
 
 from fast_vc_service.contract import State, Voice
 from fast_vc_service.engine import device_memory, placement
+from fast_vc_service.engine.capacity import Capacity
 from fast_vc_service.engine.device_memory import PROBED, DeviceMemory, session_memory
 from fast_vc_service.engine.placement import CapacityError, Lane, Placement
 from fast_vc_service.engine.scheduler import Scheduler
@@ -35,6 +36,10 @@ def converter(monkeypatch: pytest.MonkeyPatch) -> OnACard:
     def memory(device: str) -> DeviceMemory | None:
         return DeviceMemory(made.free, TOTAL) if device.startswith("cuda") else None
 
+    def measured(*_args: object, **_named: object) -> Capacity:
+        return Capacity(1000, step_s=0.001, batch=4, stream_s=1e-6, block_s=0.04)
+
+    monkeypatch.setattr(placement, "measure", measured)
     for module in (device_memory, placement):
         monkeypatch.setattr(module, "memory_of", memory)
     return made
@@ -58,10 +63,9 @@ def test_a_card_that_is_full_before_that_is_no_error(converter: OnACard) -> None
 def test_admission_knows_the_limit_by_memory(converter: OnACard) -> None:
     lane = Lane("cuda:0", converter, Scheduler(converter, threads=1, max_batch=4), 1, 4)
     placed = Placement([lane], None)
-    # What the warm-up opens is given back on a true card.
     placed.warm_up(stub_voice())
     assert lane.memory is not None
-    assert 1 <= placed.capacity <= lane.memory.sessions < lane.learned.limit  # type: ignore[union-attr]
+    assert placed.capacity == placed.limit == lane.memory.sessions < 1000
     for _ in range(placed.capacity):
         placed.reserve(post=lambda _call: None, log_id="-")
     with pytest.raises(CapacityError) as full:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fast_vc_service.contract import FloatArray, State
+from fast_vc_service.engine import placement
 from fast_vc_service.engine.device_turns import DeviceTurns, TakingTurns, turns_of
 from fast_vc_service.engine.placement import Lane
 from fast_vc_service.engine.scheduler import Scheduler
@@ -104,7 +105,8 @@ class Recording(StubConverter):
         return super().step(blocks, states)
 
 
-def test_a_cuda_device_is_warmed_up_in_its_model_thread() -> None:
+def test_a_cuda_device_is_warmed_up_in_its_model_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "session_memory", lambda *_args: None)
     converter = Recording()
     scheduler = Scheduler(converter, threads=1, max_batch=64)
     lane = Lane("cuda:1", converter, scheduler, 1, 64)
@@ -125,3 +127,5 @@ def test_what_fails_in_the_model_thread_fails_where_it_was_asked_for() -> None:
         scheduler.in_model_thread(fail)
     assert scheduler.in_model_thread(lambda: 3) == 3
     assert scheduler.stop()
+    with pytest.raises(RuntimeError, match="have stopped"):
+        scheduler.in_model_thread(lambda: 3)

@@ -159,7 +159,7 @@ def check_alias_free_activation(v: Vectors, _: Path) -> Iterator[Comparison]:
     activation.load_state_dict(
         {name.rsplit(".", 1)[-1]: tensor for name, tensor in generated.items()}
     )
-    yield close("upsampled", bigvgan.upsampled(v["x"], activation.taps), v["upsampled"], 1e-5)
+    yield close("upsampled", bigvgan.upsampled(v["x"], activation.up), v["upsampled"], 1e-5)
     yield close("out", activation(v["x"]), v["out"], 1e-5)
     yield close("filter", bigvgan.low_pass(), v["filter"], 5e-7)
     yield close("filter_down", bigvgan.low_pass(), v["filter_down"], 5e-7)

@@ -78,6 +78,21 @@ def test_rows_are_used_again_and_start_anew() -> None:
     assert slots.rows == 2 * PAGE_ROWS
 
 
+def test_a_row_that_could_not_be_set_is_given_back() -> None:
+    slots: RowPool[tuple[Tensor, Inner]] = RowPool()
+    first = slots.open(state(0))
+    before = list(slots._free)
+
+    def full(*_args: object) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    slots.write = full  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        slots.open(state(1))
+    assert sorted(slots._free) == sorted(before)
+    assert first not in slots._free
+
+
 def test_a_row_costs_what_its_tensors_hold() -> None:
     slots: RowPool[tuple[Tensor, Inner]] = RowPool()
     assert slots.row_bytes == 0

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from fast_vc_service.contract import FloatArray
+from fast_vc_service.models.pieces import pausing
 from fast_vc_service.models.seedvc.dit import DiT
 from fast_vc_service.models.seedvc.dit_layers import Conditioning
 from fast_vc_service.models.seedvc.graphs import Graphs
@@ -71,6 +72,20 @@ def test_a_sampler_refuses_what_it_cannot_do() -> None:
         Sampler(seedvc_networks.networks("tiny").dit, 0, 0.7)
     with pytest.raises(ValueError, match="prompt_every >= 1"):
         Sampler(seedvc_networks.networks("tiny").dit, 1, 0.7, prompt_every=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_can_be_interrupted_between_its_pieces(name: str) -> None:
+    """Content encoder, each step of the sampler, vocoder."""
+    subject = model(name, replace(QUICK, steps=3))
+    window = (0.1 * np.random.default_rng(0).standard_normal((1, 19_200))).astype(np.float32)
+    memory = subject.new_memory(subject.make_voice("one", window[0], 16_000), 0.0, 0)
+    pauses: list[int] = []
+    with pausing(lambda: pauses.append(1)):
+        subject.convert(window, 3200, 480, [memory], [0])
+    assert len(pauses) == 4
+    subject.convert(window, 3200, 480, [memory], [0])
+    assert len(pauses) == 4, "nobody asks where nobody waits"
 
 
 @pytest.mark.slow

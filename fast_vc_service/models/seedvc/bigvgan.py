@@ -89,23 +89,37 @@ class Activation(nn.Module):
     ``x + sin^2(a x) / b`` with ``alpha = ln a`` and ``beta = ln b`` a channel.
     """
 
-    taps: Tensor
+    frequency: Tensor
+    scale: Tensor
+    up: Tensor
+    down: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.alpha = nn.Parameter(torch.zeros(channels))
         self.beta = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("taps", torch.from_numpy(low_pass()), persistent=False)
+        taps = _each(torch.from_numpy(low_pass()), channels)
+        self.register_buffer("up", 2 * taps, persistent=False)
+        self.register_buffer("down", taps, persistent=False)
+        for name in ("frequency", "scale"):
+            self.register_buffer(name, torch.zeros(channels, 1), persistent=False)
+        _derive(self)
+        self.register_load_state_dict_post_hook(_derive)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to ``[B, channels, T]``."""
-        h = upsampled(x, self.taps)
-        alpha = torch.exp(self.alpha)[:, None]
-        scale = 1.0 / (torch.exp(self.beta)[:, None] + 1e-9)
-        h = torch.addcmul(h, torch.sin(h * alpha).square(), scale)
-        channels = x.shape[1]
+        h = upsampled(x, self.up)
+        h = torch.addcmul(h, torch.sin(h * self.frequency).square(), self.scale)
         padded = functional.pad(h, (_TAPS // 2 - 1, _TAPS // 2), "replicate")
-        return functional.conv1d(padded, _each(self.taps, channels), stride=2, groups=channels)
+        return functional.conv1d(padded, self.down, stride=2, groups=x.shape[1])
+
+
+@torch.no_grad()
+def _derive(activation: nn.Module, _keys: object = None) -> None:
+    """Compute what follows from the parameters: once they are loaded, not in each step."""
+    assert isinstance(activation, Activation)  # noqa: S101 - for the type checker
+    activation.frequency = torch.exp(activation.alpha)[:, None]
+    activation.scale = 1.0 / (torch.exp(activation.beta)[:, None] + 1e-9)
 
 
 class _Block(nn.Module):
@@ -176,13 +190,10 @@ class BigVgan(nn.Module):
         return wave.clamp(-1.0, 1.0)
 
 
-def upsampled(x: Tensor, taps: Tensor) -> Tensor:
-    """Double the rate of ``[B, channels, T]`` by the filter ``taps``."""
-    channels = x.shape[1]
+def upsampled(x: Tensor, filters: Tensor) -> Tensor:
+    """Double the rate of ``[B, channels, T]`` by ``filters`` ``[channels, 1, taps]``."""
     padded = functional.pad(x, (5, 5), "replicate")
-    doubled = functional.conv_transpose1d(
-        padded, 2 * _each(taps, channels), stride=2, groups=channels
-    )
+    doubled = functional.conv_transpose1d(padded, filters, stride=2, groups=x.shape[1])
     return doubled[:, :, 15:-15]
 
 

@@ -29,11 +29,11 @@ class SeedVcOptions:
         loudness_mix: 0 leaves the loudness as it comes, 1 gives it the source's contour.
         gate: Silence where nobody speaks.
         hangover_ms: How long the gate stays open after speech.
-        precision: Of transformer and content encoder; the vocoder always runs in float32.
+        precision: Of transformer and content encoder; all else runs in float32.
         prompt_every: The prompt's frames are taken through the transformer in every n-th step of
             the sampler; above 1 an approximation.
         compile: Whether ``torch.compile`` makes transformer and BigVGAN.
-        cuda_graphs: Whether the sampler is recorded as CUDA graphs, one a batch size.
+        cuda_graphs: Whether sampler, vocoder and gate are recorded as CUDA graphs.
     """
 
     steps: int = 10
