@@ -181,7 +181,7 @@ def test_a_failing_step_changes_no_state(
         converter.step(blocks[:1], [state])
     vocoder = seedvc_networks.networks("tiny").vocoder
     with monkeypatch.context() as broken:
-        broken.setattr(vocoder, "forward", _fail)
+        broken.setattr(vocoder.first, "forward", _fail)
         with pytest.raises(RuntimeError, match="on purpose"):
             converter.step(blocks[1:], [states[0]])
     out = [converter.step(blocks[1:], [state])[0] for state in states]

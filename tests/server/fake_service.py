@@ -100,3 +100,7 @@ class FakeService:
     observer: Measurements = field(
         default_factory=lambda: Measurements(Metrics(), PerformanceReport())
     )
+
+    def device_memory(self) -> dict[str, tuple[int, int, int]]:
+        """None: it runs on the CPU."""
+        return {}
