@@ -43,7 +43,7 @@ from fast_vc_service.models.nano.load import Networks
 from fast_vc_service.models.nano.prepared_voices import PreparedVoice, PreparedVoices
 from fast_vc_service.models.nano.row_pool import RowPool
 from fast_vc_service.models.nano.source_envelope import SourceEnvelope
-from fast_vc_service.models.nano.tree import chosen, finite_rows, largest
+from fast_vc_service.models.nano.tree import chosen, finite_rows, total_norm
 from fast_vc_service.models.nano.vocoder import VocoderState
 from fast_vc_service.models.nano.voice import FAMILY, Target, make_voice
 
@@ -365,7 +365,7 @@ class NanoConverter:
         below_speech: Sequence[DoubleArray],
     ) -> FloatArray:
         """Write what a step has made to the states, but for the rows that are no numbers."""
-        sound, size = to_host(out, largest((out, new)))
+        sound, size = to_host(out, total_norm((out, new)))
         good = [
             all_finite((source.source_envelope, source.register.median_log_f0, after))
             for source, after in zip(learned, below_speech, strict=True)

