@@ -180,6 +180,7 @@ def test_a_session_that_memory_does_not_hold_is_refused(
 
 def test_the_warm_up_finds_the_largest_batch_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capacity_module, "MODEL_SHARE", 1e9)
+    monkeypatch.setattr(capacity_module, "MEASURED_S", 0.2)
     device = Device()
     device.room = 5
     found = measure(device, stub_voice(), threads=1, max_batch=64)

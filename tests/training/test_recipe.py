@@ -188,7 +188,7 @@ def test_content_encoder_and_generator_learn_in_their_time(
     packed: Path, monkeypatch: pytest.MonkeyPatch, alone: int
 ) -> None:
     """The encoder of sources learns from the first step; the generator once it can be judged."""
-    monkeypatch.setattr(acoustic, "ADVERSARY_ALONE", 100 * alone)
+    monkeypatch.setattr(acoustic, "JUDGES_ALONE", 100 * alone)
     folder = train_acoustic(packed, "--rate", "0.1")
     before = load_file(packed / "content/content.safetensors")
     after = load_file(folder / "content.safetensors")
