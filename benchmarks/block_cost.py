@@ -24,6 +24,7 @@ from benchmarks.results import RESULTS, save
 from fast_vc_service.audio.codecs import make_decoder, make_encoder
 from fast_vc_service.contract import FloatArray, Voice
 from fast_vc_service.engine.batching import Job, JobQueue, Result
+from fast_vc_service.engine.learned_capacity import Answer
 from fast_vc_service.engine.scheduler import Slot
 from fast_vc_service.engine.stream import Stream
 from fast_vc_service.models.passthrough.converter import PassthroughConverter
@@ -56,6 +57,9 @@ class Kept:
     def submit(self, block: FloatArray, done: Callable[[Result], None], **_more: object) -> None:
         """Keep a block and whom to tell."""
         self.jobs.append((block, done))
+
+    def answered(self, answer: Answer) -> None:
+        """Learn nothing from how a block was answered."""
 
 
 async def _no_voice(name: str) -> Voice:

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fast_vc_service.engine.capacity import MODEL_SHARE, Capacity
 
@@ -43,8 +44,7 @@ SLOW_PART = 0.05
 LATE_PART = 0.005
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """How one live block was answered.
 
     Attributes:

@@ -14,6 +14,7 @@ import contextlib
 import math
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fast_vc_service.contract import SAMPLE_RATE_IN
 from fast_vc_service.engine.stream import Stream
@@ -23,8 +24,7 @@ CATCH_UP = 0.9
 """Blocks: the time that each block of a backlog may need. Below 1, so that the allowance ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class When:
+class When(NamedTuple):
     """The times of a block, in monotonic seconds; None for a client that sends as it likes.
 
     Attributes:
@@ -108,19 +108,20 @@ class Pacing:
             taken_at: When it was whole: received, and let in.
         """
         if not self.realtime:
-            return When(None, None, behind=False)
+            return When(None, None, False)
         started_at = taken_at if self._started_at is None else self._started_at
-        due_at = max(taken_at, started_at + (index + 1) * self.block_s)
-        allowed_at = min(max(due_at, self._expected_at), due_at + self._max_buffered_s)
+        due_at = started_at + (index + 1) * self.block_s
+        due_at = max(due_at, taken_at)
+        allowed_at = due_at
+        if self._expected_at > due_at:
+            allowed_at = min(self._expected_at, due_at + self._max_buffered_s)
         self._expected_at = allowed_at + CATCH_UP * self.block_s
-        return When(
-            allowed_at + self.block_s, allowed_at + self._late_s, behind=allowed_at > due_at
-        )
+        return When(allowed_at + self.block_s, allowed_at + self._late_s, allowed_at > due_at)
 
     def answered(self, now: float) -> None:
         """Take note that a block has been answered: the next ones are expected sooner for it."""
-        left_s = CATCH_UP * self.block_s * len(self._converting)
-        self._expected_at = min(self._expected_at, now + left_s)
+        expected_at = now + CATCH_UP * self.block_s * len(self._converting)
+        self._expected_at = min(self._expected_at, expected_at)
 
     def room_in_s(self, now: float) -> float:
         """Seconds until more input may be read; infinite: when some has been converted or sent."""
