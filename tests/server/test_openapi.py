@@ -134,6 +134,7 @@ def test_generated_requests_are_answered_as_described(
     def answers(case: Any) -> None:
         response = case.call(headers={"Authorization": f"Bearer {ALICE}"})
         case.validate_response(response, excluded_checks=excluded)
-        assert not re.search(r"Traceback|/tmp/", response.text)
+        # Hypothesis takes texts of this file for names, which are told again: this one is none.
+        assert not re.search(r"Traceback [(]most recent|/tmp[/]", response.text)
 
     answers()
