@@ -31,6 +31,7 @@ from benchmarks.attacks import KINDS, Attack
 from benchmarks.results import ROOT
 from benchmarks.service import Server, running_service
 from fast_vc_service.client import ServiceClient, VoiceServiceError
+from fast_vc_service.process.address import page_url
 
 TALKERS = 4
 CHUNK = bytes(640)
@@ -183,7 +184,7 @@ class Chaos:
 
     async def _upload(self) -> None:
         self.told.events["upload"] += 1
-        address = self._server.url.replace("ws", "http", 1).removesuffix("/ws")
+        address = page_url(self._server.url)
         try:
             async with ServiceClient(address) as service:
                 await service.convert_file(SOURCE, self._folder / "converted.wav")

@@ -70,7 +70,7 @@ def why_no_bfloat16(facts: CudaFacts) -> str | None:
     """Return why bfloat16 would gain nothing; None where the device has it."""
     if facts.bfloat16:
         return None
-    return "this GPU has no native bfloat16; try `--set seedvc_precision=float16`"
+    return "this GPU has no native bfloat16; try FAST_VC_SEEDVC_PRECISION=float16"
 
 
 def _built_for(architecture: str, built_for: tuple[str, ...]) -> bool:

@@ -45,7 +45,7 @@ def test_what_can_be_used_needs_no_words() -> None:
 
 def test_bfloat16_by_emulation_is_not_bfloat16() -> None:
     assert why_no_bfloat16(GOOD) is None
-    assert "seedvc_precision=float16" in str(why_no_bfloat16(replace(GOOD, bfloat16=False)))
+    assert "FAST_VC_SEEDVC_PRECISION=float16" in str(why_no_bfloat16(replace(GOOD, bfloat16=False)))
 
 
 def test_this_machine_is_looked_at() -> None:

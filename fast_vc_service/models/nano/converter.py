@@ -169,7 +169,7 @@ class NanoConverter:
         self._networks = networks
         self._steps = steps
         # Networks that hear nothing but content were trained to need no envelope of the source.
-        self._share = (SOURCE_SHARE, SOURCE_SHARE) if config.hears_mel else (0.0, 0.0)
+        self._share = SOURCE_SHARE if config.hears_mel else 0.0
         self._device = networks.device
         ready = as_graph if networks.traced else as_it_is
         self._listen = ready(networks.content, networks.content.stream)
@@ -331,9 +331,7 @@ class NanoConverter:
         )
         average = self._stack([state.target.average for state in own])
         shaped = made + correction
-        shaped[..., : shape.shape[-1]].lerp_(
-            shape + average, torch.where(voiced, *self._share)[..., None]
-        )
+        shaped[..., : shape.shape[-1]].lerp_(shape + average, self._share)
         bands = shaped + (speech_level + gate)[..., None]
         hiss = self._stack(
             [excitation.noise(state.seed, 2 * state.frame, 2 * frames) for state in own]
